@@ -1,0 +1,447 @@
+"""A program: one straight line of equations, with what goes in, what comes out and what it assumes.
+
+Recording leaves equations that refer to variables and to concrete values. A `Program` owns a copy of
+them in which every captured array is an input of its own, so that it can be printed, simplified,
+lowered and executed without looking at anything else. `Program.validate` is the executable
+specification of what a program is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Assumption", "Program", "ProgramError", "Step", "Variable", "from_recording"]
+
+
+class ProgramError(ValueError):
+    """A program breaks its specification; a bug in whatever made or changed it."""
+
+
+class Variable:
+    """A value of the program: defined once, by an input or by one step.
+
+    Attributes
+    ----------
+    number : int
+        Its name in print; unique in the program.
+    shape : tuple of int
+    dtype : numpy.dtype
+    weak : bool
+        A Python scalar, which gives way to any array's dtype in a promotion.
+    """
+
+    __slots__ = ("dtype", "number", "shape", "weak")
+
+    def __init__(self, number: int, shape: tuple[int, ...], dtype: Any, weak: bool = False):
+        self.number = number
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self.weak = bool(weak)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for n in self.shape:
+            size *= n
+        return size
+
+    @property
+    def type_name(self) -> str:
+        """For example ``float64[3,2]``; a star marks a weak scalar."""
+        sizes = ",".join(map(str, self.shape))
+        return f"{self.dtype.name}[{sizes}]{'*' if self.weak else ''}"
+
+    def __repr__(self) -> str:
+        return f"v{self.number}"
+
+
+class Step:
+    """One application of a primitive: an equation whose variables belong to a program.
+
+    Attributes
+    ----------
+    primitive : Primitive
+    operands : tuple
+        `Variable` objects, or NumPy and Python scalars. Never arrays: those are captured.
+    params : dict
+        Static keyword arguments of the primitive.
+    outputs : tuple of Variable
+    source : tuple or None
+        ``(filename, line, function)`` of the user's code.
+    region : tuple
+        What it was recorded inside of, outermost first.
+    """
+
+    __slots__ = ("operands", "outputs", "params", "primal", "primitive", "region", "source")
+
+    def __init__(
+        self,
+        primitive: Any,
+        operands: Sequence[Any],
+        params: dict[str, Any] | None,
+        outputs: Sequence[Variable],
+        source: Any = None,
+        region: tuple = (),
+        primal: Any = None,
+    ):
+        self.primitive = primitive
+        self.operands = tuple(operands)
+        self.params = params or {}
+        self.outputs = tuple(outputs)
+        self.source = source
+        self.region = region
+        self.primal = primal
+
+    def with_operands(self, operands: Sequence[Any], primitive: Any = None) -> Step:
+        """The same step on other operands."""
+        return Step(
+            self.primitive if primitive is None else primitive,
+            operands,
+            self.params,
+            self.outputs,
+            self.source,
+            self.region,
+            self.primal,
+        )
+
+    def __repr__(self) -> str:
+        return _step_text(self)
+
+
+class Assumption:
+    """What Python took from a traced value while the program was recorded.
+
+    The program is right for a call only where `variable` has `value` again, compared as `kind` says:
+    ``"bool"`` by truth, ``"int"``, ``"index"`` and ``"shape"`` by value.
+    """
+
+    __slots__ = ("kind", "position", "source", "value", "variable")
+
+    def __init__(
+        self, variable: Any, kind: str, value: Any, source: Any = None, position: int = 0
+    ):
+        self.variable = variable
+        self.kind = kind
+        self.value = value
+        self.source = source
+        self.position = position
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is what was assumed."""
+        if self.kind == "bool":
+            return bool(value) == bool(self.value)
+        return bool(np.all(np.asarray(value) == np.asarray(self.value)))
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({self.variable}) is {self.value!r}"
+
+
+class Program:
+    """Straight-line program with guards.
+
+    Attributes
+    ----------
+    inputs : tuple of Variable
+        What the call passes, leaf by leaf.
+    captured : tuple of Variable
+        Arrays that f used and that were not arguments; inputs too, after the call's own.
+    values : tuple of numpy.ndarray
+        The captured arrays themselves, as f had them (not copies).
+    steps : tuple of Step
+    outputs : tuple
+        `Variable` objects, or concrete values where an output does not depend on the inputs.
+    assumptions : tuple of Assumption
+    """
+
+    __slots__ = ("assumptions", "captured", "inputs", "outputs", "steps", "values")
+
+    def __init__(
+        self,
+        inputs: Sequence[Variable],
+        captured: Sequence[Variable],
+        values: Sequence[np.ndarray],
+        steps: Sequence[Step],
+        outputs: Sequence[Any],
+        assumptions: Sequence[Assumption] = (),
+    ):
+        self.inputs = tuple(inputs)
+        self.captured = tuple(captured)
+        self.values = tuple(values)
+        self.steps = tuple(steps)
+        self.outputs = tuple(outputs)
+        self.assumptions = tuple(assumptions)
+
+    @property
+    def results(self) -> tuple[Variable, ...]:
+        """What an executor computes: the outputs that are variables, then the guarded variables."""
+        return tuple(y for y in self.outputs if isinstance(y, Variable)) + tuple(
+            guard.variable for guard in self.assumptions
+        )
+
+    @property
+    def cuts(self) -> tuple[tuple[str, str], ...]:
+        """``(primitive, reason)`` for every step that XLA cannot do."""
+        found = {}
+        for step in self.steps:
+            reason = uncompilable(step)
+            if reason is not None:
+                found.setdefault(step.primitive.name, reason)
+        return tuple(found.items())
+
+    def __str__(self) -> str:
+        return "\n".join(self._text())
+
+    def _text(self) -> Iterator[str]:
+        def declared(variables: Sequence[Variable]) -> str:
+            return ", ".join(f"{v}: {v.type_name}" for v in variables)
+
+        head = f"program({declared(self.inputs)})"
+        if self.captured:
+            head += f" captured({declared(self.captured)})"
+        yield head + " {"
+        guards: dict[int, list[Assumption]] = {}
+        for guard in self.assumptions:
+            guards.setdefault(guard.position, []).append(guard)
+        region: tuple = ()
+        for k in range(len(self.steps) + 1):
+            for guard in guards.pop(k, ()):
+                yield _with_source(f"  guard {guard}", guard.source)
+            if k == len(self.steps):
+                break
+            step = self.steps[k]
+            if step.region != region:
+                region = step.region
+                if region:
+                    yield "  # in " + " / ".join(_region_text(r) for r in region)
+                else:
+                    yield "  # in f"
+            yield _with_source("  " + _step_text(step), step.source)
+        for rest in guards.values():
+            for guard in rest:
+                yield _with_source(f"  guard {guard}", guard.source)
+        yield "  return " + ", ".join(_operand_text(y) for y in self.outputs)
+        yield "}"
+
+    # ------------------------------------------------------------------------------ specification
+
+    def validate(self) -> None:
+        """Raise `ProgramError` unless this is a program.
+
+        The rules: every variable is defined once, by an input or by one step, before it is used;
+        operands that are not variables are scalars; a step has one output unless its primitive has
+        several; an elementwise result has the broadcast shape of its operands; captured values have
+        the declared shapes and dtypes; guards speak of defined variables, and of one number each
+        unless they are about a shape.
+        """
+        defined: dict[int, Variable] = {}
+
+        def define(v: Any, where: str) -> None:
+            if not isinstance(v, Variable):
+                raise ProgramError(f"{where} defines {v!r}, which is not a variable")
+            if v.number in defined:
+                raise ProgramError(f"{where} defines {v} a second time")
+            if any(not isinstance(n, int) or n < 0 for n in v.shape):
+                raise ProgramError(f"{where} defines {v} of impossible shape {v.shape}")
+            if v.dtype.kind not in "biufc":
+                raise ProgramError(f"{where} defines {v} of dtype {v.dtype}")
+            defined[v.number] = v
+
+        def use(v: Variable, where: str) -> None:
+            if defined.get(v.number) is not v:
+                raise ProgramError(f"{where} uses {v}, which nothing before it defines")
+
+        for k, v in enumerate(self.inputs):
+            define(v, f"input {k}")
+        if len(self.captured) != len(self.values):
+            raise ProgramError("captured variables and their values differ in number")
+        for v, array in zip(self.captured, self.values, strict=True):
+            define(v, "a captured array")
+            if np.shape(array) != v.shape or np.asarray(array).dtype != v.dtype:
+                raise ProgramError(f"the captured array of {v} is not {v.type_name}")
+        for k, step in enumerate(self.steps):
+            where = f"step {k} ({step.primitive.name})"
+            for x in step.operands:
+                if isinstance(x, Variable):
+                    use(x, where)
+                elif not (x is None or isinstance(x, (bool, int, float, complex, np.generic))):
+                    raise ProgramError(f"{where} has a {type(x).__name__} as an operand")
+            if len(step.outputs) != 1 and not step.primitive.multiple:
+                raise ProgramError(f"{where} has {len(step.outputs)} outputs")
+            for v in step.outputs:
+                define(v, where)
+            if getattr(step.primitive, "elementwise", False):
+                shape = np.broadcast_shapes(*[np.shape(_shaped(x)) for x in step.operands])
+                if step.outputs[0].shape != shape:
+                    raise ProgramError(
+                        f"{where} has shape {step.outputs[0].shape}, its operands give {shape}"
+                    )
+        for y in self.outputs:
+            if isinstance(y, Variable):
+                use(y, "an output")
+        for guard in self.assumptions:
+            use(guard.variable, "a guard")
+            if guard.kind not in ("bool", "int", "index", "shape"):
+                raise ProgramError(f"nothing is known about a guard of kind {guard.kind!r}")
+            if guard.kind != "shape" and guard.variable.size != 1:
+                raise ProgramError(f"a guard of kind {guard.kind} on {guard.variable.type_name}")
+
+
+
+
+def _shaped(x: Any) -> Any:
+    if isinstance(x, Variable):
+        return np.broadcast_to(0, x.shape)
+    return x
+
+
+def uncompilable(step: Step) -> str | None:
+    """Why XLA cannot do this step, or None."""
+    primitive = step.primitive
+    cut = getattr(primitive, "cut", None)
+    if cut:
+        return str(cut)
+    if getattr(primitive, "lowering_rule", None) is None:
+        return "it has no lowering rule"
+    return None
+
+
+def from_recording(
+    equations: Sequence[Any],
+    guards: Sequence[Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    capture: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Program:
+    """The program of what a `RecordTrace` has recorded.
+
+    Parameters
+    ----------
+    equations, guards
+        As the trace has them; an equation with a `body` is replaced by it.
+    inputs : sequence
+        The trace's variables of the arguments, in the order of a call.
+    outputs : sequence
+        Variables of the trace, or concrete values.
+    capture : callable, optional
+        Chooses the array to keep for a captured one; by default the array itself.
+
+    Returns
+    -------
+    Program
+        Not simplified. Captured arrays are one input each, however often they are used.
+    """
+    count = 0
+    # The keys are the trace's own variables: their numbers are unique in it.
+    variables: dict[int, Variable] = {}
+    captured: dict[int, Variable] = {}
+    values: list[Any] = []
+
+    def variable(v: Any) -> Variable:
+        nonlocal count
+        made = variables.get(v.id)
+        if made is None:
+            made = variables[v.id] = Variable(count, v.shape, v.dtype, v.weak)
+            count += 1
+        return made
+
+    def operand(x: Any) -> Any:
+        nonlocal count
+        if isinstance(x, np.ndarray):
+            made = captured.get(id(x))
+            if made is None:
+                made = captured[id(x)] = Variable(count, x.shape, x.dtype)
+                count += 1
+                values.append(x if capture is None else capture(x))
+            return made
+        if hasattr(x, "id") and hasattr(x, "weak"):
+            return variable(x)
+        return x
+
+    starts = [variable(v) for v in inputs]
+    steps: list[Step] = []
+    positions: list[int] = []
+    pending = list(reversed(list(equations)))
+    top = {id(e): k for k, e in enumerate(equations)}
+    while pending:
+        equation = pending.pop()
+        if id(equation) in top:
+            positions.append(len(steps))
+        if equation.body:
+            pending.extend(reversed(list(equation.body)))
+            continue
+        steps.append(
+            Step(
+                equation.primitive,
+                [operand(x) for x in equation.operands],
+                equation.params,
+                [variable(v) for v in equation.outputs],
+                equation.source,
+                tuple(equation.region or ()),
+                equation.primal,
+            )
+        )
+    positions.append(len(steps))
+    assumptions = [
+        Assumption(
+            variable(g.var),
+            g.kind,
+            g.value,
+            g.source,
+            positions[min(g.position, len(positions) - 1)],
+        )
+        for g in guards
+    ]
+    results = [variable(y) if hasattr(y, "id") and hasattr(y, "weak") else y for y in outputs]
+    return Program(starts, list(captured.values()), values, steps, results, assumptions)
+
+
+# ------------------------------------------------------------------------------------ print
+
+
+def _operand_text(x: Any) -> str:
+    if isinstance(x, Variable):
+        return str(x)
+    if isinstance(x, np.generic):
+        return f"{x.dtype.name}({x.item()!r})"
+    if isinstance(x, np.ndarray):
+        return f"constant {x.dtype.name}[{','.join(map(str, x.shape))}]"
+    return repr(x)
+
+
+def _step_text(step: Step) -> str:
+    arguments = [_operand_text(x) for x in step.operands]
+    arguments += [f"{k}={_param_text(v)}" for k, v in step.params.items()]
+    left = ", ".join(f"{v}: {v.type_name}" for v in step.outputs)
+    return f"{left} = {step.primitive.name}({', '.join(arguments)})"
+
+
+def _param_text(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return _operand_text(value)
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _region_text(region: Any) -> str:
+    if isinstance(region, tuple):
+        return " ".join(str(part) for part in region if part not in (None, ""))
+    return str(region)
+
+
+def _with_source(text: str, source: Any) -> str:
+    if not source:
+        return text
+    filename, line = source[0], source[1]
+    return f"{text:<60}  # {os.path.basename(str(filename))}:{line}"

@@ -1,0 +1,508 @@
+"""Making arrays: inside a transform they are writable handles, elsewhere plain ndarrays.
+
+A plain ndarray cannot take a traced value: `numpy.zeros(3)[0] = x` would lose the derivative, and
+raises. `autodiff.numpy.zeros(3)` made inside a function that is being differentiated can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from autodiff._kernels.tracer import (
+    Tracer,
+    dtype_of,
+    inside_transform,
+    is_weak,
+    lift,
+    ndim_of,
+    register_array_function,
+    register_method,
+    shape_of,
+)
+from autodiff.numpy.overloading import axis_in_range, holds_tracer, overloads
+from autodiff.primitives import shapes
+from autodiff.primitives.elementwise import add, divide, multiply, subtract
+from autodiff.primitives.elementwise import real as real_part
+from autodiff.primitives.indexing import cast_for, warn_complex
+
+__all__ = [
+    "arange",
+    "array",
+    "asanyarray",
+    "asarray",
+    "ascontiguousarray",
+    "asfortranarray",
+    "astype",
+    "copy",
+    "empty",
+    "empty_like",
+    "eye",
+    "fromfunction",
+    "full",
+    "full_like",
+    "identity",
+    "linspace",
+    "ones",
+    "ones_like",
+    "tri",
+    "zeros",
+    "zeros_like",
+]
+
+
+def _made(value: Any) -> Any:
+    return lift(value) if inside_transform() else value
+
+
+def _keywords(device: Any, like: Any) -> dict[str, Any]:
+    keywords = {} if device is None else {"device": device}
+    if like is not None and not isinstance(like, Tracer):
+        keywords["like"] = like
+    return keywords
+
+
+# ---- filled arrays -------------------------------------------------------------------------------
+
+
+def zeros(
+    shape: Any, dtype: Any = None, order: str = "C", *, device: Any = None, like: Any = None
+) -> Any:
+    """Return zeros; inside a transform an array that traced values can be written into.
+
+    Parameters
+    ----------
+    shape : int or tuple of int
+    dtype : dtype-like, optional
+        float64 by default.
+    order : {"C", "F"}
+    device, like
+        As NumPy's.
+
+    Returns
+    -------
+    ndarray or traced array
+
+    Examples
+    --------
+    >>> import autodiff.numpy as np
+    >>> np.zeros(2)
+    array([0., 0.])
+    """
+    return _made(np.zeros(shape, dtype, order, **_keywords(device, like)))
+
+
+def ones(
+    shape: Any, dtype: Any = None, order: str = "C", *, device: Any = None, like: Any = None
+) -> Any:
+    """Return ones; inside a transform an array that traced values can be written into."""
+    return _made(np.ones(shape, dtype, order, **_keywords(device, like)))
+
+
+def empty(
+    shape: Any, dtype: Any = None, order: str = "C", *, device: Any = None, like: Any = None
+) -> Any:
+    """Return an array of arbitrary values; inside a transform traced values can be written into it."""
+    return _made(np.empty(shape, dtype, order, **_keywords(device, like)))
+
+
+def full(
+    shape: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "C",
+    *,
+    device: Any = None,
+    like: Any = None,
+) -> Any:
+    """Return an array filled with a value, which may be traced."""
+    if holds_tracer(fill_value):
+        value = array(fill_value)
+        if dtype is not None:
+            value = astype(value, dtype)
+        shape = (shape,) if not isinstance(shape, (tuple, list)) else tuple(shape)
+        return shapes.copy(
+            shapes.broadcast_to(value, shape=tuple(n.__index__() for n in shape)), order=order
+        )
+    return _made(np.full(shape, fill_value, dtype, order, **_keywords(device, like)))
+
+
+def eye(
+    N: int,
+    M: int | None = None,
+    k: int = 0,
+    dtype: Any = float,
+    order: str = "C",
+    *,
+    device: Any = None,
+    like: Any = None,
+) -> Any:
+    """Return ones on a diagonal; inside a transform traced values can be written into it."""
+    return _made(np.eye(N, M, k, dtype, order, **_keywords(device, like)))
+
+
+def identity(n: int, dtype: Any = None, *, like: Any = None) -> Any:
+    """Return the identity matrix; inside a transform traced values can be written into it."""
+    return _made(np.identity(n, dtype, **_keywords(None, like)))
+
+
+def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float, *, like: Any = None) -> Any:
+    """Return ones at and below a diagonal; inside a transform traced values can be written into it."""
+    return _made(np.tri(N, M, k, dtype, **_keywords(None, like)))
+
+
+def fromfunction(
+    function: Callable[..., Any], shape: Any, *, dtype: Any = float, like: Any = None, **kwargs: Any
+) -> Any:
+    """Return what `function` makes of the coordinates of each element."""
+    return function(*np.indices(shape, dtype=dtype), **kwargs)
+
+
+# ---- like another array --------------------------------------------------------------------------
+
+
+def _like(name: str) -> Callable[..., Any]:
+    """NumPy's `name` with a traced prototype: only its shape, dtype and layout are read."""
+    numpy_function = getattr(np, name)
+
+    def implementation(
+        a: Any,
+        dtype: Any = None,
+        order: str = "K",
+        subok: bool = True,
+        shape: Any = None,
+        *,
+        device: Any = None,
+    ) -> Any:
+        if isinstance(a, Tracer):
+            # A prototype without elements: one number, stretched.
+            a = np.broadcast_to(np.zeros((), dtype_of(a)), shape_of(a))
+            if order in ("K", "A") and shape is None:
+                order = "C"
+        return _made(numpy_function(a, dtype, order, subok, shape, device=device))
+
+    return implementation
+
+
+_zeros_like, _ones_like, _empty_like = _like("zeros_like"), _like("ones_like"), _like("empty_like")
+
+
+def zeros_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    """Return zeros of another array's shape and dtype; inside a transform they can be written into."""
+    return _zeros_like(a, dtype, order, subok, shape, device=device)
+
+
+def ones_like(
+    a: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    """Return ones of another array's shape and dtype; inside a transform they can be written into."""
+    return _ones_like(a, dtype, order, subok, shape, device=device)
+
+
+def empty_like(
+    prototype: Any,
+    /,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    """Return arbitrary values of another array's shape; inside a transform they can be written into."""
+    return _empty_like(prototype, dtype, order, subok, shape, device=device)
+
+
+def full_like(
+    a: Any,
+    fill_value: Any,
+    dtype: Any = None,
+    order: str = "K",
+    subok: bool = True,
+    shape: Any = None,
+    *,
+    device: Any = None,
+) -> Any:
+    """Return a value, which may be traced, in another array's shape and dtype."""
+    if holds_tracer(fill_value):
+        value = array(fill_value)
+        value = astype(value, dtype_of(a) if dtype is None else dtype)
+        shape = shape_of(a) if shape is None else shape
+        shape = (shape,) if not isinstance(shape, (tuple, list)) else tuple(shape)
+        return shapes.copy(shapes.broadcast_to(value, shape=shape))
+    y = _empty_like(a, dtype, order, subok, shape, device=device)
+    y[...] = fill_value
+    return y
+
+
+register_array_function(np.zeros_like, zeros_like)
+register_array_function(np.ones_like, ones_like)
+register_array_function(np.empty_like, empty_like)
+register_array_function(np.full_like, full_like)
+
+
+# ---- arrays of given values ----------------------------------------------------------------------
+
+
+def _leaves(x: Any, leaves: list[Any]) -> tuple[int, ...] | None:
+    """Collect the scalars of a nested list in order; None where it holds arrays or is ragged."""
+    if not isinstance(x, (list, tuple)):
+        if ndim_of(x):
+            return None
+        leaves.append(x)
+        return ()
+    shape: tuple[int, ...] | None = ()
+    for k, part in enumerate(x):
+        found = _leaves(part, leaves)
+        if found is None or (k and found != shape):
+            return None
+        shape = found
+    return (len(x), *shape) if shape is not None else None
+
+
+def _stacked(x: Any) -> Any:
+    """A nested list that holds traced values, as one array."""
+    if not isinstance(x, (list, tuple)):
+        return x if isinstance(x, Tracer) else np.asarray(x)
+    leaves: list[Any] = []
+    shape = _leaves(x, leaves)
+    if shape is not None:
+        y = shapes.stack(*[v if isinstance(v, Tracer) else np.asarray(v)[()] for v in leaves])
+        return y if len(shape) == 1 else shapes.reshape(y, shape=shape)
+    rows = [_stacked(part) for part in x]
+    first = shape_of(rows[0])
+    for row in rows:
+        if shape_of(row) != first:
+            raise ValueError(
+                "setting an array element with a sequence: the rows have the shapes "
+                f"{first} and {shape_of(row)}"
+            )
+    return shapes.stack(*rows, axis=0)
+
+
+@overloads(np.array)
+def array(
+    object: Any,
+    dtype: Any = None,
+    *,
+    copy: bool | None = True,
+    order: str = "K",
+    subok: bool = False,
+    ndmin: int = 0,
+    ndmax: int = 0,
+    like: Any = None,
+) -> Any:
+    """Return an array of nested lists, which may hold traced values; traced if anything in it is."""
+    if isinstance(object, Tracer):
+        y = object
+        fresh = False
+    else:
+        y = _stacked(object)
+        fresh = True
+    if dtype is not None and np.dtype(dtype) != dtype_of(y):
+        y = astype(y, dtype)
+    elif copy and not fresh:
+        y = shapes.copy(y, order=order)
+    missing = ndmin - ndim_of(y)
+    if missing > 0:
+        y = shapes.reshape(y, shape=(1,) * missing + shape_of(y))
+    return y
+
+
+@overloads(np.asarray)
+def asarray(
+    a: Any,
+    dtype: Any = None,
+    order: str | None = None,
+    *,
+    device: Any = None,
+    copy: bool | None = None,
+    like: Any = None,
+) -> Any:
+    """Return `a` as an array; a traced one as it is, unless the dtype has to change."""
+    return array(a, dtype, copy=bool(copy), order=order or "K")
+
+
+@overloads(np.asanyarray)
+def asanyarray(
+    a: Any,
+    dtype: Any = None,
+    order: str | None = None,
+    *,
+    device: Any = None,
+    copy: bool | None = None,
+    like: Any = None,
+) -> Any:
+    """Return `a` as an array; a traced one as it is, unless the dtype has to change."""
+    return array(a, dtype, copy=bool(copy), order=order or "K")
+
+
+@overloads(np.ascontiguousarray)
+def ascontiguousarray(a: Any, dtype: Any = None, *, like: Any = None) -> Any:
+    """Return `a` as an array of at least one dimension, in C order."""
+    return shapes.copy(array(a, dtype, copy=False, ndmin=1), order="C")
+
+
+@overloads(np.asfortranarray)
+def asfortranarray(a: Any, dtype: Any = None, *, like: Any = None) -> Any:
+    """Return `a` as an array of at least one dimension, in Fortran order."""
+    return shapes.copy(array(a, dtype, copy=False, ndmin=1), order="F")
+
+
+@overloads(np.copy)
+def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+    """Return a copy, of which writes do not reach `a`."""
+    return array(a, order=order, subok=subok, copy=True)
+
+
+# ---- astype --------------------------------------------------------------------------------------
+
+
+def cast(
+    x: Any,
+    dtype: Any,
+    order: str = "K",
+    casting: str = "unsafe",
+    subok: bool = True,
+    copy: bool = True,
+) -> Any:
+    """``x.astype(dtype)`` of a traced `x`; integers and booleans have no derivative."""
+    dtype = np.dtype(dtype)
+    had = dtype_of(x)
+    if casting != "unsafe" and not np.can_cast(had, dtype, casting):
+        raise TypeError(
+            f"Cannot cast array data from {had!r} to {dtype!r} according to the rule {casting!r}"
+        )
+    if had == dtype and not is_weak(x):
+        return shapes.copy(x, order=order) if copy else x
+    if had.kind == "c" and dtype.kind in "fiu":
+        # The warning belongs to this call; sweeps, which cast too, never warn.
+        warn_complex(4)
+        x = real_part(x)
+        if dtype_of(x) == dtype:
+            return x
+    if dtype.kind in "fc":
+        return shapes.astype(x, dtype=dtype, order=order)
+    return shapes.discretize(x, dtype=dtype, order=order)
+
+
+@overloads(np.astype)
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Any:
+    """Return `x` cast to `dtype`; integers and booleans have no derivative."""
+    return cast(x, dtype, copy=copy)
+
+
+def fill(x: Any, value: Any) -> None:
+    """``x.fill(value)`` of a traced `x`."""
+    x[...] = value
+
+
+register_method("astype", cast)
+register_method("copy", lambda x, order="C": shapes.copy(x, order=order))
+register_method("fill", fill)
+
+
+# ---- ranges --------------------------------------------------------------------------------------
+
+
+def arange(
+    start_or_stop: Any,
+    /,
+    stop: Any = None,
+    step: Any = 1,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    like: Any = None,
+) -> Any:
+    """Return evenly spaced values of a half-open interval; their number is never traced."""
+    keywords = _keywords(device, like)
+    for x in (start_or_stop, stop, step):
+        if isinstance(x, Tracer) and dtype_of(x).kind in "fc":
+            raise TypeError(
+                "np.arange of a traced float: how many values there are would depend on it. Write "
+                "start + step * np.arange(n), with the number of values n, or np.linspace"
+            )
+    start_or_stop, stop, step = (
+        x.__index__() if isinstance(x, Tracer) else x for x in (start_or_stop, stop, step)
+    )
+    if stop is None:
+        return _made(np.arange(0, start_or_stop, step, dtype=dtype, **keywords)
+                     if step != 1 else np.arange(start_or_stop, dtype=dtype, **keywords))
+    return _made(np.arange(start_or_stop, stop, step, dtype=dtype, **keywords))
+
+
+def linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+    *,
+    device: Any = None,
+) -> Any:
+    """Return `num` evenly spaced values from `start` to `stop`, which may be traced."""
+    if not (holds_tracer(start) or holds_tracer(stop)):
+        y = np.linspace(start, stop, num, endpoint, retstep, dtype, axis, device=device)
+        return (_made(y[0]), y[1]) if retstep else _made(y)
+    return _linspace(start, stop, num, endpoint, retstep, dtype, axis)
+
+
+def _linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+    *,
+    device: Any = None,
+) -> Any:
+    num = num.__index__()
+    if num < 0:
+        raise ValueError(f"Number of samples, {num}, must be non-negative.")
+    intervals = num - 1 if endpoint else num
+    start, stop = array(start, copy=False), array(stop, copy=False)
+    # The steps, and their order, are NumPy's, for the sake of its last bits.
+    start, stop = multiply(start, 1.0), multiply(stop, 1.0)
+    delta = subtract(stop, start)
+    kind = np.result_type(dtype_of(start), dtype_of(stop), float(num))
+    ones = (1,) * ndim_of(delta)
+    y = np.arange(0, num).astype(kind).reshape((-1, *ones))
+    if intervals > 0:
+        step = divide(delta, intervals)
+        y = multiply(y, step) if num > 1 or endpoint else multiply(y, delta)
+    else:
+        step = np.nan
+        y = multiply(y, delta)
+    y = add(y, start)
+    if endpoint and num > 1:
+        last = shapes.broadcast_to(stop, shape=(1, *shape_of(y)[1:]))
+        y = shapes.concatenate(y[:-1], cast_for(last, dtype_of(y)), axis=0)
+    if axis != 0:
+        y = shapes.move_axis(y, 0, axis_in_range(axis, ndim_of(y)))
+    if dtype is not None:
+        y = cast(y, dtype, copy=False)
+    return (y, step) if retstep else y
+
+
+register_array_function(np.linspace, _linspace)

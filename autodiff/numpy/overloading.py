@@ -1,0 +1,155 @@
+"""How a NumPy function gets a traced twin.
+
+`overloads(np.sum)` makes of an implementation for traced arguments a function with NumPy's signature
+that is NumPy's own wherever nothing is traced, and registers the implementation for plain NumPy, so
+that `numpy.sum(tracer)` finds it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from autodiff._kernels.tracer import (
+    Tracer,
+    dtype_of,
+    ndim_of,
+    register_array_function,
+    shape_of,
+)
+from autodiff.errors import TracerConversionError, UnsupportedError
+
+__all__ = [
+    "holds_tracer",
+    "axis_in_range",
+    "overloads",
+    "unsupported",
+    "write_out",
+]
+
+MISSING: Any = np._NoValue
+
+
+def holds_tracer(x: Any) -> bool:
+    """Tell whether `x` is traced, or a list or tuple that holds something traced."""
+    if isinstance(x, Tracer):
+        return True
+    if type(x) is list or type(x) is tuple:
+        for part in x:
+            if holds_tracer(part):
+                return True
+    return False
+
+
+def overloads(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate the implementation of `numpy_functions` for traced arguments.
+
+    Parameters
+    ----------
+    *numpy_functions : callable
+        The function that is overloaded, then its aliases in NumPy.
+
+    Returns
+    -------
+    callable
+        A decorator. The function that it returns calls the first of `numpy_functions` where no
+        argument is traced, and the implementation otherwise.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from autodiff.numpy.overloading import overloads
+    >>> @overloads(np.ediff1d)
+    ... def ediff1d(ary):
+    ...     raise NotImplementedError
+    >>> ediff1d(np.array([1.0, 4.0]))
+    array([3.])
+    """
+    plain = numpy_functions[0]
+
+    def decorate(implementation: Callable[..., Any]) -> Callable[..., Any]:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            for x in args:
+                if isinstance(x, Tracer) or (
+                    (type(x) is list or type(x) is tuple) and holds_tracer(x)
+                ):
+                    return implementation(*args, **kwargs)
+            for x in kwargs.values():
+                if holds_tracer(x):
+                    return implementation(*args, **kwargs)
+            return plain(*args, **kwargs)
+
+        function.__name__ = function.__qualname__ = implementation.__name__
+        function.__module__ = implementation.__module__
+        function.__doc__ = implementation.__doc__
+        function.__wrapped__ = implementation  # type: ignore[attr-defined]
+        for numpy_function in numpy_functions:
+            register_array_function(numpy_function, implementation)
+        return function
+
+    return decorate
+
+
+def write_out(y: Any, out: Any) -> Any:
+    """Return `y`, or write it into the traced array `out` and return that.
+
+    Raises
+    ------
+    TracerConversionError
+        `out` is a plain ndarray and `y` is traced.
+    """
+    if out is None:
+        return y
+    if type(out) is tuple:
+        (out,) = out
+        if out is None:
+            return y
+    if isinstance(out, Tracer):
+        out[...] = y
+        return out
+    if isinstance(y, Tracer):
+        raise TracerConversionError.of("out", shape_of(y), dtype_of(y))
+    np.copyto(out, y, casting="unsafe")
+    return out
+
+
+def axis_in_range(axis: Any, ndim: int) -> int:
+    """`axis` as a non-negative int, or NumPy's AxisError."""
+    axis = axis.__index__()
+    if not -ndim <= axis < ndim:
+        raise np.exceptions.AxisError(axis, ndim)
+    return axis + ndim if axis < 0 else axis
+
+
+def axes_in_range(axis: Any, ndim: int) -> tuple[int, ...]:
+    """One axis or several, as a tuple of non-negative ints without repetitions."""
+    axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    made = tuple(axis_in_range(a, ndim) for a in axes)
+    if len(set(made)) != len(made):
+        raise ValueError("repeated axis")
+    return made
+
+
+def operand(x: Any) -> Any:
+    """`x` as something with shape and dtype: traced or an array, lists of traced values stacked."""
+    if isinstance(x, (Tracer, np.ndarray, np.generic)):
+        return x
+    if isinstance(x, (list, tuple)) and holds_tracer(x):
+        from autodiff.numpy.creation import array
+
+        return array(x)
+    return np.asarray(x)
+
+
+def unsupported(function: str, argument: str, instead: str) -> UnsupportedError:
+    """The error for an argument that has no traced meaning here."""
+    return UnsupportedError(
+        f"np.{function} of a traced array does not take `{argument}`; {instead}."
+    )
+
+
+def ndim(x: Any) -> int:
+    """Dimensions of anything."""
+    return ndim_of(x)

@@ -1,0 +1,880 @@
+"""NumPy's functions that move values: compositions of the primitives in `primitives.shapes`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from autodiff._kernels.tracer import (
+    Tracer,
+    dtype_of,
+    ndim_of,
+    register_method,
+    register_property,
+    shape_of,
+)
+from autodiff.numpy.creation import _made, array, cast
+from autodiff.numpy.overloading import (
+    axes_in_range,
+    axis_in_range,
+    holds_tracer,
+    operand,
+    overloads,
+    unsupported,
+    write_out,
+)
+from autodiff.primitives import indexing, reductions, shapes
+from autodiff.primitives.elementwise import multiply, select, subtract
+
+__all__ = [
+    "append",
+    "array_split",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "block",
+    "broadcast_arrays",
+    "broadcast_to",
+    "column_stack",
+    "concat",
+    "concatenate",
+    "delete",
+    "diag",
+    "diagflat",
+    "diagonal",
+    "dsplit",
+    "dstack",
+    "expand_dims",
+    "flip",
+    "fliplr",
+    "flipud",
+    "hsplit",
+    "hstack",
+    "insert",
+    "matrix_transpose",
+    "meshgrid",
+    "moveaxis",
+    "pad",
+    "permute_dims",
+    "ravel",
+    "repeat",
+    "reshape",
+    "resize",
+    "roll",
+    "rollaxis",
+    "rot90",
+    "split",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "tile",
+    "trace",
+    "transpose",
+    "tril",
+    "triu",
+    "unstack",
+    "vsplit",
+    "vstack",
+]
+
+EVERYTHING = slice(None)
+
+
+def size_of(x: Any) -> int:
+    """Elements of anything."""
+    n = 1
+    for m in shape_of(x):
+        n *= m
+    return n
+
+
+def _ints(shape: Any) -> tuple[int, ...]:
+    if isinstance(shape, (tuple, list)):
+        return tuple(n.__index__() for n in shape)
+    if isinstance(shape, np.ndarray):
+        return tuple(int(n) for n in shape.reshape(-1))
+    return (shape.__index__(),)
+
+
+def _complete(shape: tuple[int, ...], size: int, had: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape with its -1 found."""
+    known, unknown = 1, None
+    for k, n in enumerate(shape):
+        if n == -1 and unknown is None:
+            unknown = k
+        elif n < 0:
+            raise ValueError("can only specify one unknown dimension")
+        else:
+            known *= n
+    if unknown is not None and known and size % known == 0:
+        return (*shape[:unknown], size // known, *shape[unknown + 1 :])
+    if unknown is not None or known != size:
+        asked = "(" + ",".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+        raise ValueError(f"cannot reshape array of size {size} into shape {asked}")
+    return shape
+
+
+# ---- reshaping -----------------------------------------------------------------------------------
+
+
+def _is_fortran(x: Any) -> bool:
+    """Whether the values of `x` lie in Fortran order (and not in C order as well)."""
+    flags = getattr(x, "flags", None)
+    return flags is not None and bool(flags.f_contiguous) and not flags.c_contiguous
+
+
+def _reshaped(x: Any, shape: Any, order: str = "C") -> Any:
+    shape = _complete(_ints(shape), size_of(x), shape_of(x))
+    if order == "A":
+        order = "F" if _is_fortran(x) else "C"
+    if order == "F":
+        turned = shapes.reshape(shapes.transpose(x), shape=shape[::-1])
+        return shapes.transpose(turned)
+    if order != "C":
+        raise ValueError(f"order must be one of 'C', 'F' or 'A' (got {order!r})")
+    return shapes.reshape(x, shape=shape)
+
+
+@overloads(np.reshape)
+def reshape(
+    a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
+) -> Any:
+    """Return the elements of `a` in another shape."""
+    y = _reshaped(operand(a), shape, order)
+    return shapes.copy(y) if copy else y
+
+
+def _reshape_method(x: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+    y = _reshaped(x, shape[0] if len(shape) == 1 else shape, order)
+    return shapes.copy(y) if copy else y
+
+
+@overloads(np.ravel)
+def ravel(a: Any, order: str = "C") -> Any:
+    """Return the elements of `a` in one dimension."""
+    a = operand(a)
+    if order == "K":
+        order = "A"
+    return _reshaped(a, (size_of(a),), order)
+
+
+def _flatten(x: Any, order: str = "C") -> Any:
+    return shapes.copy(ravel(x, order))
+
+
+@overloads(np.expand_dims)
+def expand_dims(a: Any, axis: Any) -> Any:
+    """Return `a` with new axes of size 1 at the given places of the result."""
+    a = operand(a)
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    ndim = len(axes) + ndim_of(a)
+    new = axes_in_range(tuple(axes), ndim)
+    sizes = iter(shape_of(a))
+    return shapes.reshape(a, shape=tuple(1 if k in new else next(sizes) for k in range(ndim)))
+
+
+@overloads(np.squeeze)
+def squeeze(a: Any, axis: Any = None) -> Any:
+    """Return `a` without its axes of size 1, or without the given ones."""
+    a = operand(a)
+    shape = shape_of(a)
+    if axis is None:
+        return shapes.reshape(a, shape=tuple(n for n in shape if n != 1))
+    axes = axes_in_range(axis, len(shape))
+    for k in axes:
+        if shape[k] != 1:
+            raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
+    return shapes.reshape(a, shape=tuple(n for k, n in enumerate(shape) if k not in axes))
+
+
+def _at_least(function: Any, form: Any) -> Any:
+    @overloads(function)
+    def atleast(*arys: Any) -> Any:
+        made = tuple(
+            shapes.reshape(x, shape=form(shape_of(x))) if holds_tracer(x) else function(x)
+            for x in map(operand, arys)
+        )
+        return made[0] if len(made) == 1 else made
+
+    atleast.__name__ = atleast.__qualname__ = function.__name__
+    atleast.__doc__ = f"Return each array with as many dimensions as `{function.__name__}` says."
+    return atleast
+
+
+atleast_1d = _at_least(np.atleast_1d, lambda s: s or (1,))
+atleast_2d = _at_least(np.atleast_2d, lambda s: (1,) * (2 - len(s)) + s)
+atleast_3d = _at_least(
+    np.atleast_3d,
+    lambda s: s if len(s) > 2 else {0: (1, 1, 1), 1: (1, *s, 1), 2: (*s, 1)}[len(s)],
+)
+
+
+@overloads(np.resize)
+def resize(a: Any, new_shape: Any) -> Any:
+    """Return the elements of `a`, repeated as often as needed, in a new shape."""
+    shape = _ints(new_shape)
+    if min(shape, default=0) < 0:
+        raise ValueError("all elements of `new_shape` must be non-negative")
+    flat = ravel(operand(a))
+    wanted, n = 1, size_of(flat)
+    for m in shape:
+        wanted *= m
+    if n == 0 or wanted == 0:
+        return np.zeros(shape, dtype_of(flat))
+    copies = -(-wanted // n)
+    flat = shapes.concatenate(*(flat,) * copies, axis=0)[:wanted]
+    return shapes.reshape(flat, shape=shape)
+
+
+# ---- axes ----------------------------------------------------------------------------------------
+
+
+def _transposed(x: Any, axes: Any = None) -> Any:
+    ndim = ndim_of(x)
+    if axes is None:
+        return shapes.transpose(x)
+    order = axes_in_range(tuple(axes), ndim)
+    if len(order) != ndim:
+        raise ValueError("axes don't match array")
+    return shapes.transpose(x, axes=order)
+
+
+@overloads(np.transpose)
+def transpose(a: Any, axes: Any = None) -> Any:
+    """Return `a` with its axes in another order, reversed by default."""
+    return _transposed(operand(a), axes)
+
+
+permute_dims = transpose
+
+
+def _transpose_method(x: Any, *axes: Any) -> Any:
+    if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))):
+        return _transposed(x, axes[0])
+    return _transposed(x, axes or None)
+
+
+@overloads(np.matrix_transpose)
+def matrix_transpose(x: Any, /) -> Any:
+    """Return `x` with its last two axes exchanged."""
+    ndim = ndim_of(x)
+    if ndim < 2:
+        raise ValueError(
+            f"Input array must be at least 2-dimensional, but it is {ndim}"
+        )
+    return shapes.transpose(x, axes=(*range(ndim - 2), ndim - 1, ndim - 2))
+
+
+@overloads(np.swapaxes)
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    """Return `a` with two axes exchanged."""
+    a = operand(a)
+    order = list(range(ndim_of(a)))
+    i, j = axis_in_range(axis1, len(order)), axis_in_range(axis2, len(order))
+    order[i], order[j] = order[j], order[i]
+    return shapes.transpose(a, axes=tuple(order))
+
+
+@overloads(np.moveaxis)
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    """Return `a` with axes moved to new places."""
+    a = operand(a)
+    ndim = ndim_of(a)
+    origin, target = axes_in_range(source, ndim), axes_in_range(destination, ndim)
+    if len(origin) != len(target):
+        raise ValueError(
+            "`source` and `destination` arguments must have the same number of elements"
+        )
+    order = [k for k in range(ndim) if k not in origin]
+    for to, of in sorted(zip(target, origin, strict=True)):
+        order.insert(to, of)
+    return shapes.transpose(a, axes=tuple(order))
+
+
+@overloads(np.rollaxis)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    """Return `a` with one axis rolled back to before `start`."""
+    a = operand(a)
+    ndim = ndim_of(a)
+    axis = axis_in_range(axis, ndim)
+    if start < 0:
+        start += ndim
+    if not 0 <= start <= ndim:
+        raise np.exceptions.AxisError(start, ndim + 1)
+    return shapes.move_axis(a, axis, start - 1 if axis < start else start)
+
+
+# ---- broadcasting --------------------------------------------------------------------------------
+
+
+@overloads(np.broadcast_to)
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
+    """Return `array` broadcast to a shape."""
+    return shapes.broadcast_to(operand(array), shape=_ints(shape))
+
+
+@overloads(np.broadcast_arrays)
+def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
+    """Return the arrays broadcast against each other."""
+    arrays = [operand(x) for x in args]
+    shape = np.broadcast_shapes(*(shape_of(x) for x in arrays))
+    return tuple(
+        x if shape_of(x) == shape else shapes.broadcast_to(x, shape=shape) for x in arrays
+    )
+
+
+@overloads(np.meshgrid)
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+    """Return coordinate arrays made of coordinate vectors."""
+    if indexing not in ("xy", "ij"):
+        raise ValueError("Valid values for `indexing` are 'xy' and 'ij'.")
+    ndim = len(xi)
+    made = []
+    for k, x in enumerate(map(operand, xi)):
+        form = [1] * ndim
+        form[k] = -1
+        made.append(_reshaped(x, tuple(form)))
+    if indexing == "xy" and ndim > 1:
+        made[0] = _reshaped(made[0], (1, -1) + (1,) * (ndim - 2))
+        made[1] = _reshaped(made[1], (-1, 1) + (1,) * (ndim - 2))
+    if not sparse:
+        made = list(broadcast_arrays(*made))
+    if copy:
+        made = [shapes.copy(x) for x in made]
+    return tuple(made)
+
+
+# ---- joining -------------------------------------------------------------------------------------
+
+
+def _arrays(arrays: Any) -> list[Any]:
+    if isinstance(arrays, Tracer) and ndim_of(arrays) == 0:
+        raise ValueError("need a sequence of arrays")
+    made = [operand(x) for x in arrays]
+    if not made:
+        raise ValueError("need at least one array to concatenate")
+    return made
+
+
+def _cast_all(arrays: list[Any], dtype: Any, casting: str) -> list[Any]:
+    """Arrays in `dtype`; without one a Python scalar counts as float64, as in NumPy."""
+    if dtype is None:
+        return arrays
+    return [
+        cast(x, dtype, casting=casting, copy=False)
+        if isinstance(x, Tracer)
+        else np.asarray(x).astype(dtype, casting=casting, copy=False)
+        for x in arrays
+    ]
+
+
+def _joined(arrays: list[Any], axis: int) -> Any:
+    first = shape_of(arrays[0])
+    if not first:
+        raise ValueError("zero-dimensional arrays cannot be concatenated")
+    axis = axis_in_range(axis, len(first))
+    return shapes.concatenate(*arrays, axis=axis)
+
+
+@overloads(np.concatenate)
+def concatenate(
+    arrays: Any,
+    /,
+    axis: int | None = 0,
+    out: Any = None,
+    *,
+    dtype: Any = None,
+    casting: str = "same_kind",
+) -> Any:
+    """Return the arrays joined along an existing axis, or flattened and joined for ``axis=None``."""
+    made = _cast_all(_arrays(arrays), dtype, casting)
+    if axis is None:
+        made, axis = [ravel(x) for x in made], 0
+    return write_out(_joined(made, axis), out)
+
+
+concat = concatenate
+
+
+@overloads(np.stack)
+def stack(
+    arrays: Any,
+    axis: int = 0,
+    out: Any = None,
+    *,
+    dtype: Any = None,
+    casting: str = "same_kind",
+) -> Any:
+    """Return the arrays joined along a new axis."""
+    made = _cast_all(_arrays(arrays), dtype, casting)
+    first = shape_of(made[0])
+    for x in made:
+        if shape_of(x) != first:
+            raise ValueError("all input arrays must have the same shape")
+    axis = axis_in_range(axis, len(first) + 1)
+    return write_out(shapes.stack(*made, axis=axis), out)
+
+
+@overloads(np.vstack)
+def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+    """Return the arrays stacked as rows."""
+    made = [atleast_2d(x) for x in _arrays(tup)]
+    return _joined(_cast_all(made, dtype, casting), 0)
+
+
+@overloads(np.hstack)
+def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+    """Return the arrays joined along their second axis (their first, if they have one)."""
+    made = _cast_all([atleast_1d(x) for x in _arrays(tup)], dtype, casting)
+    return _joined(made, 0 if ndim_of(made[0]) == 1 else 1)
+
+
+@overloads(np.dstack)
+def dstack(tup: Any) -> Any:
+    """Return the arrays joined along their third axis."""
+    return _joined([atleast_3d(x) for x in _arrays(tup)], 2)
+
+
+@overloads(np.column_stack)
+def column_stack(tup: Any) -> Any:
+    """Return vectors as the columns of a matrix."""
+    made = [
+        shapes.reshape(x, shape=(size_of(x), 1)) if ndim_of(x) < 2 else x for x in _arrays(tup)
+    ]
+    return _joined(made, 1)
+
+
+@overloads(np.append)
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    """Return `arr` with `values` at its end."""
+    arr, values = operand(arr), operand(values)
+    if axis is None:
+        return _joined([ravel(arr), ravel(values)], 0)
+    return _joined([arr, values], axis)
+
+
+@overloads(np.block)
+def block(arrays: Any) -> Any:
+    """Return an array assembled from nested lists of blocks."""
+
+    def depth(x: Any) -> int:
+        return 1 + max(map(depth, x)) if isinstance(x, list) else 0
+
+    def most(x: Any) -> int:
+        return max(map(most, x)) if isinstance(x, list) else ndim_of(operand(x))
+
+    levels = depth(arrays)
+    ndim = max(levels, most(arrays))
+
+    def join(x: Any, level: int) -> Any:
+        if isinstance(x, list):
+            if not x:
+                raise ValueError("List at arrays cannot be empty")
+            return _joined([join(part, level + 1) for part in x], level - levels)
+        x = operand(x)
+        shape = shape_of(x)
+        return shapes.reshape(x, shape=(1,) * (ndim - len(shape)) + shape)
+
+    return join(arrays, 0)
+
+
+# ---- splitting -----------------------------------------------------------------------------------
+
+
+def _pieces(x: Any, cuts: list[int], axis: int) -> list[Any]:
+    lead = (EVERYTHING,) * axis
+    return [x[(*lead, slice(a, b))] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+@overloads(np.array_split)
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    """Return the parts of an array, which need not be equally long."""
+    ary = operand(ary)
+    axis = axis_in_range(axis, ndim_of(ary))
+    n = shape_of(ary)[axis]
+    try:
+        cuts = [0, *(int(i) for i in indices_or_sections), n]
+    except TypeError:
+        count = int(indices_or_sections)
+        if count <= 0:
+            raise ValueError("number sections must be larger than 0.") from None
+        each, more = divmod(n, count)
+        cuts = [0]
+        for k in range(count):
+            cuts.append(cuts[-1] + each + (k < more))
+    return _pieces(ary, cuts, axis)
+
+
+@overloads(np.split)
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    """Return the parts of an array, which have to be equally long where their number is given."""
+    ary = operand(ary)
+    axis = axis_in_range(axis, ndim_of(ary))
+    if not hasattr(indices_or_sections, "__len__") and shape_of(ary)[axis] % indices_or_sections:
+        raise ValueError("array split does not result in an equal division")
+    return array_split(ary, indices_or_sections, axis)
+
+
+@overloads(np.hsplit)
+def hsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+    """Return the parts of an array along its second axis (its first, if it has one)."""
+    if ndim_of(ary) == 0:
+        raise ValueError("hsplit only works on arrays of 1 or more dimensions")
+    return split(ary, indices_or_sections, 1 if ndim_of(ary) > 1 else 0)
+
+
+@overloads(np.vsplit)
+def vsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+    """Return the parts of an array along its first axis."""
+    if ndim_of(ary) < 2:
+        raise ValueError("vsplit only works on arrays of 2 or more dimensions")
+    return split(ary, indices_or_sections, 0)
+
+
+@overloads(np.dsplit)
+def dsplit(ary: Any, indices_or_sections: Any) -> list[Any]:
+    """Return the parts of an array along its third axis."""
+    if ndim_of(ary) < 3:
+        raise ValueError("dsplit only works on arrays of 3 or more dimensions")
+    return split(ary, indices_or_sections, 2)
+
+
+@overloads(np.unstack)
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
+    """Return the slices of an array along one axis."""
+    if ndim_of(x) == 0:
+        raise ValueError("Input array must be at least 1-d.")
+    axis = axis_in_range(axis, ndim_of(x))
+    lead = (EVERYTHING,) * axis
+    return tuple(x[(*lead, k)] for k in range(shape_of(x)[axis]))
+
+
+# ---- turning and rolling -------------------------------------------------------------------------
+
+
+@overloads(np.flip)
+def flip(m: Any, axis: Any = None) -> Any:
+    """Return `m` with the order of its elements reversed along axes."""
+    m = operand(m)
+    ndim = ndim_of(m)
+    axes = range(ndim) if axis is None else axes_in_range(axis, ndim)
+    back = slice(None, None, -1)
+    return m[tuple(back if k in axes else EVERYTHING for k in range(ndim))]
+
+
+@overloads(np.flipud)
+def flipud(m: Any) -> Any:
+    """Return `m` reversed along its first axis."""
+    if ndim_of(m) < 1:
+        raise ValueError("Input must be >= 1-d.")
+    return flip(m, 0)
+
+
+@overloads(np.fliplr)
+def fliplr(m: Any) -> Any:
+    """Return `m` reversed along its second axis."""
+    if ndim_of(m) < 2:
+        raise ValueError("Input must be >= 2-d.")
+    return flip(m, 1)
+
+
+@overloads(np.rot90)
+def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+    """Return `m` turned by quarter turns in the plane of two axes."""
+    m = operand(m)
+    first, second = axes_in_range(tuple(axes), ndim_of(m))
+    k %= 4
+    if k == 0:
+        return m[...]
+    if k == 2:
+        return flip(m, (first, second))
+    if k == 1:
+        return swapaxes(flip(m, second), first, second)
+    return flip(swapaxes(m, first, second), second)
+
+
+@overloads(np.roll)
+def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    """Return `a` with its elements shifted along axes, those at the end going to the start."""
+    a = operand(a)
+    shape = shape_of(a)
+    if axis is None:
+        flat = shapes.reshape(a, shape=(size_of(a),))
+        total = sum(_ints(shift))
+        return shapes.reshape(shapes.roll(flat, shift=(total,), axis=(0,)), shape=shape)
+    shifts, axes = np.broadcast_arrays(np.asarray(_ints(shift)), np.asarray(_ints(axis)))
+    total = dict.fromkeys((axis_in_range(k, len(shape)) for k in axes.tolist()), 0)
+    for s, k in zip(shifts.tolist(), axes.tolist(), strict=True):
+        total[axis_in_range(k, len(shape))] += s
+    return shapes.roll(a, shift=tuple(total.values()), axis=tuple(total))
+
+
+# ---- repeating -----------------------------------------------------------------------------------
+
+
+@overloads(np.repeat)
+def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+    """Return `a` with each element, or slice along an axis, repeated."""
+    a = operand(a)
+    if axis is None:
+        a, axis = shapes.reshape(a, shape=(size_of(a),)), 0
+    shape = shape_of(a)
+    axis = axis_in_range(axis, len(shape))
+    counts = np.asarray(repeats)
+    if counts.size == 1:
+        n = int(counts.reshape(-1)[0])
+        # One more axis, stretched: the way back is a sum.
+        apart = shapes.reshape(a, shape=(*shape[: axis + 1], 1, *shape[axis + 1 :]))
+        wide = shapes.broadcast_to(apart, shape=(*shape[: axis + 1], n, *shape[axis + 1 :]))
+        return shapes.reshape(wide, shape=(*shape[:axis], shape[axis] * n, *shape[axis + 1 :]))
+    return indexing.take(a, np.repeat(np.arange(shape[axis]), counts), axis=axis)
+
+
+@overloads(np.tile)
+def tile(A: Any, reps: Any) -> Any:
+    """Return `A` repeated along each axis."""
+    A = operand(A)
+    counts = _ints(reps)
+    shape = shape_of(A)
+    ndim = max(len(counts), len(shape))
+    counts = (1,) * (ndim - len(counts)) + counts
+    shape = (1,) * (ndim - len(shape)) + shape
+    if all(n == 1 for n in counts):
+        return shapes.copy(shapes.reshape(A, shape=shape))
+    apart = tuple(m for n in shape for m in (1, n))
+    wide = tuple(m for c, n in zip(counts, shape, strict=True) for m in (c, n))
+    joined = tuple(c * n for c, n in zip(counts, shape, strict=True))
+    y = shapes.broadcast_to(shapes.reshape(A, shape=apart), shape=wide)
+    return shapes.reshape(y, shape=joined)
+
+
+# ---- padding -------------------------------------------------------------------------------------
+
+
+def _pairs(x: Any, ndim: int) -> list[tuple[Any, Any]]:
+    """NumPy's ways to write one pair an axis: a number, a pair, pairs, or a dict by axis."""
+    if isinstance(x, dict):
+        made = [(0, 0)] * ndim
+        for axis, pair in x.items():
+            made[axis] = tuple(pair) if isinstance(pair, (tuple, list)) else (pair, pair)
+        return made
+    pairs = np.broadcast_to(np.asarray(x), (ndim, 2))
+    return [(low, high) for low, high in pairs.tolist()]
+
+
+def _pad_axis(x: Any, axis: int, places: np.ndarray) -> Any:
+    return indexing.take(x, places, axis=axis)
+
+
+@overloads(np.pad)
+def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
+    """Return `array` with a border: constant, edge, reflect, symmetric, wrap, empty or linear_ramp."""
+    x = operand(array)
+    shape = shape_of(x)
+    ndim = len(shape)
+    widths = [(int(low), int(high)) for low, high in _pairs(pad_width, ndim)]
+    for pair in widths:
+        if min(pair) < 0:
+            raise ValueError("index can't contain negative values")
+    if mode in ("constant", "empty"):
+        values = _pairs(kwargs.pop("constant_values", 0), ndim)
+        _no_more(kwargs, mode)
+        first = values[0][0] if values else 0
+        if all(low == first and high == first for low, high in values):
+            value = np.asarray(first).astype(dtype_of(x)).item()
+            return shapes.pad(x, widths=tuple(widths), value=value)
+        for axis in range(ndim):
+            for side in (0, 1):
+                width = [(0, 0)] * ndim
+                width[axis] = (widths[axis][0], 0) if side == 0 else (0, widths[axis][1])
+                value = np.asarray(values[axis][side]).astype(dtype_of(x)).item()
+                x = shapes.pad(x, widths=tuple(width), value=value)
+        return x
+    if mode in ("edge", "reflect", "symmetric", "wrap"):
+        if kwargs.pop("reflect_type", "even") != "even":
+            raise unsupported("pad", "reflect_type='odd'", "write 2 * edge minus the even reflection")
+        _no_more(kwargs, mode)
+        for axis, pair in enumerate(widths):
+            if pair != (0, 0):
+                places = np.pad(np.arange(shape[axis]), pair, mode)
+                x = _pad_axis(x, axis, places)
+        return x
+    if mode == "linear_ramp":
+        ends = _pairs(kwargs.pop("end_values", 0), ndim)
+        _no_more(kwargs, mode)
+        for axis, (low, high) in enumerate(widths):
+            lead = (EVERYTHING,) * axis
+            parts = [x]
+            for width, place, end in ((low, slice(0, 1), ends[axis][0]),
+                                      (high, slice(-1, None), ends[axis][1])):
+                if width:
+                    edge = x[(*lead, place)]
+                    form = (1,) * axis + (width,) + (1,) * (ndim - axis - 1)
+                    steps = (np.arange(width) / width).reshape(form)
+                    ramp = end + (edge - end) * steps
+                    if place.start == 0:
+                        parts.insert(0, ramp)
+                    else:
+                        parts.append(ramp[(*lead, slice(None, None, -1))])
+            if len(parts) > 1:
+                x = shapes.concatenate(*parts, axis=axis)
+        return x
+    raise unsupported("pad", f"mode={mode!r}", "build the border and use np.concatenate")
+
+
+def _no_more(kwargs: dict[str, Any], mode: str) -> None:
+    if kwargs:
+        raise ValueError(f"unsupported keyword arguments for mode '{mode}': {set(kwargs)}")
+
+
+# ---- diagonals and triangles ---------------------------------------------------------------------
+
+
+@overloads(np.diagonal)
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """Return the diagonals of the matrices in two axes of `a`."""
+    ndim = ndim_of(a)
+    if ndim < 2:
+        raise ValueError("diag requires an array of at least two dimensions")
+    first, second = axis_in_range(axis1, ndim), axis_in_range(axis2, ndim)
+    if first == second:
+        raise ValueError("axis1 and axis2 cannot be the same")
+    return indexing.diagonal(a, offset=offset.__index__(), axis1=first, axis2=second)
+
+
+@overloads(np.linalg.diagonal)
+def _linalg_diagonal(x: Any, /, *, offset: int = 0) -> Any:
+    return diagonal(x, offset, -2, -1)
+
+
+@overloads(np.trace)
+def trace(
+    a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
+) -> Any:
+    """Return the sums along diagonals."""
+    dtype = None if dtype is None else np.dtype(dtype)
+    y = reductions.sum(diagonal(a, offset, axis1, axis2), axis=-1, keepdims=False, dtype=dtype)
+    return write_out(y, out)
+
+
+@overloads(np.linalg.trace)
+def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
+    return trace(x, offset, -2, -1, dtype)
+
+
+@overloads(np.diag)
+def diag(v: Any, k: int = 0) -> Any:
+    """Return a matrix with a diagonal, or the diagonal of a matrix."""
+    v = operand(v)
+    shape = shape_of(v)
+    if len(shape) == 2:
+        return diagonal(v, k)
+    if len(shape) != 1:
+        raise ValueError("Input must be 1- or 2-d.")
+    n = shape[0] + abs(k)
+    places = np.arange(shape[0])
+    rows, columns = (places, places + k) if k >= 0 else (places - k, places)
+    return indexing.scatter(
+        v, rows, columns, index=(indexing.ARRAY,) * 2, shape=(n, n), distinct=True
+    )
+
+
+@overloads(np.diagflat)
+def diagflat(v: Any, k: int = 0) -> Any:
+    """Return a matrix with the flattened `v` on a diagonal."""
+    return diag(ravel(operand(v)), k)
+
+
+@overloads(np.tril)
+def tril(m: Any, k: int = 0) -> Any:
+    """Return `m` with zeros above a diagonal."""
+    m = atleast_1d(operand(m))
+    mask = np.tri(*shape_of(m)[-2:], k=k, dtype=bool)
+    return select(mask, m, np.zeros(1, dtype_of(m)))
+
+
+@overloads(np.triu)
+def triu(m: Any, k: int = 0) -> Any:
+    """Return `m` with zeros below a diagonal."""
+    m = atleast_1d(operand(m))
+    mask = np.tri(*shape_of(m)[-2:], k=k - 1, dtype=bool)
+    return select(mask, np.zeros(1, dtype_of(m)), m)
+
+
+# ---- inserting and deleting ----------------------------------------------------------------------
+
+
+@overloads(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    """Return `arr` with `values` put in before the given places."""
+    arr, values = operand(arr), operand(values)
+    if axis is None:
+        arr, axis = ravel(arr), 0
+    shape = shape_of(arr)
+    axis = axis_in_range(axis, len(shape))
+    n = shape[axis]
+    # Positions of the new values are found by NumPy itself, on numbers in place of values.
+    marks = np.insert(np.arange(n), obj, -1)
+    new = np.flatnonzero(marks < 0)
+    places = np.asarray(obj)
+    if places.ndim == 0 and ndim_of(values):
+        if ndim_of(values) == len(shape) or axis == 0:
+            count = shape_of(values)[axis] if ndim_of(values) == len(shape) else 1
+        else:
+            count = 1
+        if len(shape) == 1:
+            count = size_of(values)
+        marks = np.insert(np.arange(n), obj, np.full(count, -1))
+        new = np.flatnonzero(marks < 0)
+    elif places.ndim == 1 and places.dtype != bool:
+        # Several places: the values follow the order in which the places were given.
+        marks = np.insert(np.arange(n), obj, -1 - np.arange(places.size))
+        new = np.argsort(-1 - marks[marks < 0], kind="stable")
+        new = np.flatnonzero(marks < 0)[new]
+    full = list(shape)
+    full[axis] = len(marks)
+    lead = (indexing.ALL,) * axis
+    old = np.flatnonzero(marks >= 0)
+    y = indexing.scatter(
+        arr, old, index=(*lead, indexing.ARRAY), shape=tuple(full), distinct=True
+    )
+    values = indexing.cast_for(values, dtype_of(arr))
+    if ndim_of(values) > len(shape):
+        values = shapes.reshape(values, shape=shape_of(values)[-len(shape):])
+    return indexing.index_set(y, values, new, index=(*lead, indexing.ARRAY), distinct=True)
+
+
+@overloads(np.delete)
+def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    """Return `arr` without the given places."""
+    arr = operand(arr)
+    if axis is None:
+        arr, axis = ravel(arr), 0
+    axis = axis_in_range(axis, ndim_of(arr))
+    kept = np.delete(np.arange(shape_of(arr)[axis]), obj)
+    return indexing.take(arr, kept, axis=axis)
+
+
+# ---- methods -------------------------------------------------------------------------------------
+
+
+def _tolist(x: Any) -> Any:
+    if ndim_of(x) == 0:
+        return x
+    return [_tolist(part) for part in x]
+
+
+register_method("reshape", _reshape_method)
+register_method("ravel", ravel)
+register_method("flatten", _flatten)
+register_method("transpose", _transpose_method)
+register_method("swapaxes", swapaxes)
+register_method("squeeze", squeeze)
+register_method("repeat", repeat)
+register_method("diagonal", diagonal)
+register_method("trace", trace)
+register_method("tolist", _tolist)
+register_property("T", lambda x: shapes.transpose(x))
+register_property("mT", lambda x: matrix_transpose(x))
+register_property("flat", lambda x: ravel(x))

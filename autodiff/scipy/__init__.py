@@ -1,0 +1,8 @@
+"""SciPy's functions for traced values, each in the module that it has in SciPy.
+
+SciPy itself is imported when one of them is first called.
+"""
+
+from autodiff.scipy import special
+
+__all__ = ["special"]

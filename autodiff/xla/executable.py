@@ -1,0 +1,257 @@
+"""A compiled program: NumPy in, NumPy out, as few microseconds between as there can be.
+
+What a call costs is not arithmetic but handles: making a device array of an ndarray, and an ndarray
+of a result. So small arguments are copied into one staging buffer that XLA already knows, small
+results come back in one array, and that one array is copied once into memory that NumPy owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from autodiff.lowering.packing import SMALL_BYTES, Packing, Place, Slot
+from autodiff.lowering.program import Program
+from autodiff.lowering.stablehlo import lower
+from autodiff.xla.seam import Unavailable, Xla, open_xla
+
+__all__ = ["LONGEST", "Executable", "compile_program"]
+
+# Steps of a straight-line program that XLA is given at most. Compile time grows faster than their
+# number (3,000: half a second on scalars, up to two on 100-vectors; 10,000: 4 and 12 seconds),
+# and some jaxlib crash on gradients of programs of 10,000.
+LONGEST = 3_000
+
+# Above this many elements in some array, XLA's fusion compiler earns its compile time.
+LARGE_ELEMENTS = 16_384
+
+# Results up to this many bytes are copied out of XLA's memory: cheaper than lending it.
+SMALL_RESULT = 64 * 1024
+
+
+class _Staging:
+    """The arguments of one call in flight: memory that XLA reads, and NumPy's views of it.
+
+    Owned by its executable, lent to one call at a time.
+    """
+
+    __slots__ = ("arrays", "memory", "views")
+
+    def __init__(self, memory: list[Any], arrays: list[Any], views: list[Any]):
+        self.memory = memory
+        self.arrays = arrays
+        self.views = views
+
+
+class Executable:
+    """A program compiled by XLA, called with one value for each input and captured array.
+
+    Parameters
+    ----------
+    program : Program
+    xla : Xla, optional
+
+    Threads may call it at the same time: each call takes a staging buffer of its own.
+
+    Raises
+    ------
+    LoweringError
+        The program has a step that StableHLO cannot express.
+    Unavailable
+        There is no XLA in this process.
+    """
+
+    name = "xla"
+
+    def __init__(self, program: Program, xla: Xla | None = None):
+        self.xla = open_xla() if xla is None else xla
+        self.variables = program.inputs + program.captured
+        self.results = program.results
+        self.packing = Packing(self.variables, self.results)
+        self.text = lower(program, self.packing)
+        large = any(v.size > LARGE_ELEMENTS for v in self.variables) or any(
+            v.size > LARGE_ELEMENTS for step in program.steps for v in step.outputs
+        )
+        self.executable = self.xla.compile(self.text, large)
+        slots = self.packing.result_slots
+        self._run = self.xla.runner(self.executable, [(s.shape, s.dtype) for s in slots])
+        # Arguments that get a handle at each call, being large: (slot, position among the values).
+        self._alone = [
+            (place.slot, k)
+            for k, place in enumerate(self.packing.argument_places)
+            if not self._is_staged(place)
+        ]
+        self._staged = [
+            k
+            for k, place in enumerate(self.packing.argument_places)
+            if self._is_staged(place)
+        ]
+        self._free: list[_Staging] = [self._stage()]
+        self._simple = self._simple_result()
+        self._readers = [self._reader(place) for place in self.packing.result_places]
+
+    def _is_staged(self, place: Place) -> bool:
+        slot = self.packing.argument_slots[place.slot]
+        return slot.packed or 0 < _bytes(slot) <= SMALL_BYTES
+
+    # ------------------------------------------------------------------------------------- call
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        """Run on `values` (inputs, then captured arrays); outputs and guarded values come back.
+
+        Results of shape () are NumPy scalars; the others are arrays that nobody else holds.
+        """
+        if not self.xla.alive:
+            raise Unavailable("XLA was started before this process was forked")
+        try:
+            staging = self._free.pop()
+        except IndexError:
+            staging = self._stage()
+        arrays = staging.arrays
+        if self._alone:
+            for view, k in zip(staging.views, self._staged, strict=True):
+                np.copyto(view, values[k])
+            arrays = arrays.copy()
+            for slot, k in self._alone:
+                arrays[slot] = self._given(values[k], self.variables[k])
+        else:
+            for view, x in zip(staging.views, values, strict=True):
+                np.copyto(view, x)
+        made = self._run(arrays)
+        # Kept only if the call went well: what failed may still be reading.
+        self._free.append(staging)
+        if self._simple is not None:
+            flat = np.frombuffer(made[0], self._simple).copy()
+            return [reader(flat) for reader in self._readers]
+        packed = self.packing
+        hosts = [_taken(array, slot) for array, slot in zip(made, packed.result_slots, strict=True)]
+        return [
+            reader(hosts[place.slot])
+            for reader, place in zip(self._readers, packed.result_places, strict=True)
+        ]
+
+    # ------------------------------------------------------------------------------------ parts
+
+    def _stage(self) -> _Staging:
+        memory: list[Any] = []
+        arrays: list[Any] = []
+        slots = self.packing.argument_slots
+        alone = {slot for slot, _ in self._alone}
+        for number, slot in enumerate(slots):
+            if number in alone:
+                memory.append(None)
+                arrays.append(None)
+                continue
+            buffer = _aligned(slot.shape, slot.dtype)
+            array = self.xla.device_array(buffer)
+            if not self.xla.shares(array, buffer):
+                raise Unavailable("XLA copied a staging buffer that it should have shared")
+            memory.append(buffer)
+            arrays.append(array)
+        views = []
+        for k in self._staged:
+            place = self.packing.argument_places[k]
+            buffer = memory[place.slot]
+            if slots[place.slot].packed:
+                part = buffer[place.start : place.stop].view(place.stored)
+                views.append(part.reshape(place.shape))
+            else:
+                views.append(buffer)
+        return _Staging(memory, arrays, views)
+
+    def _given(self, x: Any, variable: Any) -> Any:
+        """A handle on a large argument; XLA wants C order and NumPy refuses to lend what is fixed."""
+        array = np.ascontiguousarray(x, variable.dtype)
+        if not array.flags.writeable:
+            array = array.copy()
+        return self.xla.device_array(array.reshape(variable.shape))
+
+    def _simple_result(self) -> np.dtype | None:
+        """The dtype of the one small result slot, if that is what there is."""
+        slots = self.packing.result_slots
+        if len(slots) == 1 and 0 < _bytes(slots[0]) <= SMALL_RESULT:
+            return slots[0].dtype
+        return None
+
+    def _reader(self, place: Place) -> Callable[[Any], Any]:
+        """From a slot's memory to a variable's value."""
+        slot = self.packing.result_slots[place.slot]
+        shape, start, stop, stored = place.shape, place.start, place.stop, place.stored
+        if not slot.packed:
+            if shape == ():
+                return lambda flat: flat[0]
+            if len(shape) == 1:
+                return lambda flat: flat
+            return lambda flat: flat.reshape(shape)
+        if place.dtype.kind == "b":
+            if shape == ():
+                return lambda flat: np.bool_(flat.view(stored)[start])
+            return lambda flat: flat[start:stop].view(stored).astype(bool).reshape(shape)
+        if stored == slot.dtype:
+            if shape == ():
+                return lambda flat: flat[start]
+            if len(shape) == 1:
+                return lambda flat: flat[start:stop]
+            return lambda flat: flat[start:stop].reshape(shape)
+        if shape == ():
+            return lambda flat: flat.view(stored)[start]
+        return lambda flat: flat[start:stop].view(stored).reshape(shape)
+
+
+def _bytes(slot: Slot) -> int:
+    size = slot.dtype.itemsize
+    for n in slot.shape:
+        size *= n
+    return size
+
+
+class _Memory:
+    """Lends a result's memory to NumPy, writable, and keeps it alive."""
+
+    __slots__ = ("__array_interface__", "host")
+
+    def __init__(self, host: np.ndarray):
+        self.host = host
+        interface = dict(host.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+
+
+def _taken(array: Any, slot: Slot) -> np.ndarray:
+    """A result slot as a flat array of NumPy's: small ones copied, large ones as they lie.
+
+    Nobody else has the memory of a result, so it may be written to, though jaxlib lends it as
+    read-only. It lives as long as the array does.
+    """
+    if _bytes(slot) == 0:
+        return np.empty(0, slot.dtype)
+    host = np.frombuffer(array, slot.dtype)
+    return host.copy() if _bytes(slot) <= SMALL_RESULT else np.asarray(_Memory(host))
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An empty array that starts at a multiple of 64 bytes, where XLA can use it in place."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+def compile_program(program: Program) -> Executable:
+    """Compile a program for this process's CPU, unless it is longer than XLA can digest."""
+    if len(program.steps) > LONGEST:
+        raise TooLong(len(program.steps))
+    return Executable(program)
+
+
+class TooLong(RuntimeError):
+    """A straight-line program of more steps than XLA is given."""
+
+    def __init__(self, steps: int):
+        super().__init__(
+            f"the recorded program has {steps} steps, and XLA's compiler is given at most {LONGEST} "
+            "(its time grows faster than the program, and it crashes on very long ones)"
+        )
+        self.steps = steps

@@ -1,0 +1,235 @@
+"""The seam: everything that this package takes from ``jaxlib`` is named on this page.
+
+| taken                                     | for                                                |
+|-------------------------------------------|----------------------------------------------------|
+| ``jaxlib.version.__version__``            | the gate: 0.10.x to 0.12.x                         |
+| ``xla_client.make_cpu_client``            | the CPU client, one a process                      |
+| ``client.local_devices``                  | its device                                         |
+| ``client.compile_and_load``               | StableHLO text to an executable                    |
+| ``xla_client.CompileOptions``             | how hard to optimise                               |
+| ``_jax.DeviceList``                       | where to compile for                               |
+| ``_jax.dlpack_managed_tensor_to_buffer``  | an ndarray's memory as a device array              |
+| ``executable.execute_sharded``            | a run                                              |
+| ``results.consume_with_handlers``         | its results, cheaply                               |
+| ``results.disassemble_into_…``            | its results, if that has changed                   |
+| ``_jax.array_result_handler``             | the handler that makes an array of one result      |
+| ``_jax.SingleDeviceSharding``             | what that handler asks for                         |
+| the buffer protocol of its arrays         | a result's memory as an ndarray                    |
+| ``array.unsafe_buffer_pointer``           | whether memory is shared                           |
+| ``xla_client.register_custom_call_target``| LAPACK's functions, when a program calls one       |
+| ``jaxlib.cpu._lapack``                    | those functions                                    |
+
+``jaxlib`` is imported at the first use, and its API is unstable: another version gets an error that
+says which ones work. ``jax`` is never imported from here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Unavailable", "Xla", "available", "open_xla"]
+
+OLDEST, NEWEST = (0, 10), (0, 12)
+
+
+class Unavailable(RuntimeError):
+    """XLA cannot be used in this process; the message says why."""
+
+
+class _Description:
+    """What a result handler wants to know of an array: ``jax`` calls it an abstract value."""
+
+    weak_type = False
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
+        self.shape = shape
+        self.dtype = dtype
+        self.ndim = len(shape)
+        self.size = int(np.prod(shape, dtype=np.int64))
+
+
+class Xla:
+    """XLA for the CPU in this process.
+
+    Threads may share it: compiling and running are thread-safe in XLA, and release the GIL. It does
+    not survive a fork (its worker threads are gone in the child): see `alive`.
+    """
+
+    def __init__(self) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+        try:
+            import jaxlib.version
+        except ImportError as error:
+            raise Unavailable(
+                "jit compiles through jaxlib, which is not installed: pip install jaxlib"
+            ) from error
+        check_version(jaxlib.version.__version__)
+        from jaxlib import _jax, xla_client
+
+        self._jax = _jax
+        self._xla_client = xla_client
+        self.client = xla_client.make_cpu_client(asynchronous=False)
+        self.device = self.client.local_devices()[0]
+        self.devices = _jax.DeviceList((self.device,))
+        self.alive = True
+        self._lapack = False
+        self._quick: list[tuple[str, Any]] = [("xla_cpu_use_fusion_emitters", False)]
+        self._lock = threading.Lock()
+
+        devices = self.devices
+
+        class Sharding(_jax.SingleDeviceSharding):  # type: ignore[name-defined, misc]
+            """One device, in the terms that a result handler asks for."""
+
+            memory_kind = None
+            _internal_device_list = devices
+
+            def _to_xla_hlo_sharding(self, ndim: int) -> Any:
+                return xla_client.HloSharding.replicate()
+
+        self._sharding = Sharding(self.device)
+
+    def compile(self, text: str, large: bool = False) -> Any:
+        """Compile StableHLO text.
+
+        `large` says that some array has many elements: then XLA's loops over arrays are worth the
+        time that its fusion compiler takes, which doubles that of a small program.
+        """
+        if "@lapack_" in text:
+            self._register_lapack()
+        options = self._xla_client.CompileOptions()
+        if not large:
+            debug = options.executable_build_options.debug_options
+            debug.xla_llvm_disable_expensive_passes = True
+            options.env_option_overrides = self._quick
+        try:
+            return self.client.compile_and_load(text, self.devices, options)
+        except Exception as error:
+            if "No such compile option" not in str(error) or not self._quick:
+                raise
+        # 0.12 has no such choice any more.
+        self._quick = []
+        return self.compile(text, large)
+
+    def _register_lapack(self) -> None:
+        with self._lock:
+            if self._lapack:
+                return
+            from jaxlib.cpu import _lapack
+
+            _lapack.initialize()
+            for name, target in _lapack.registrations().items():
+                if name.endswith("_ffi"):
+                    self._xla_client.register_custom_call_target(
+                        name, target, platform="cpu", api_version=1
+                    )
+            self._lapack = True
+
+    def device_array(self, x: np.ndarray) -> Any:
+        """A device array over the memory of a C-contiguous ndarray.
+
+        The memory is shared where it starts at a multiple of 64 bytes, else it is copied.
+        """
+        return self._jax.dlpack_managed_tensor_to_buffer(x.__dlpack__(), self.device, None)
+
+    def shares(self, array: Any, x: np.ndarray) -> bool:
+        """Whether `array` lies in the memory of `x`."""
+        return array.unsafe_buffer_pointer() == x.ctypes.data
+
+    def runner(
+        self, executable: Any, results: Sequence[tuple[tuple[int, ...], np.dtype]]
+    ) -> Callable[[list[Any]], list[Any]]:
+        """A function from device arrays to device arrays, as cheap as jaxlib has it."""
+        execute = executable.execute_sharded
+        try:
+            handlers = [
+                self._jax.array_result_handler(
+                    _Description(shape, dtype), self._sharding, True, _skip_checks=True
+                )
+                for shape, dtype in results
+            ]
+        except TypeError:
+            # A handler of another signature: the slower way, whose shape has been the same for long.
+            return lambda arrays: [
+                parts[0] for parts in execute(arrays).disassemble_into_single_device_arrays()
+            ]
+        return lambda arrays: execute(arrays).consume_with_handlers(handlers)
+
+
+def check_version(version: str) -> None:
+    """Raise `Unavailable` for a jaxlib whose API this package does not know.
+
+    Examples
+    --------
+    >>> check_version("0.10.2")
+    >>> check_version("0.4.30")
+    Traceback (most recent call last):
+    ...
+    autodiff.xla.seam.Unavailable: jaxlib 0.4.30 is not supported...
+    """
+    try:
+        found = tuple(int(part) for part in version.split(".")[:2])
+    except ValueError:
+        found = (0, 0)
+    if not OLDEST <= found <= NEWEST:
+        raise Unavailable(
+            f"jaxlib {version} is not supported: its Python interface changes from version to "
+            "version, and this package knows 0.10.x to 0.12.x: pip install 'jaxlib>=0.10,<0.13'"
+        )
+
+
+_lock = threading.Lock()
+_xla: Xla | None = None
+_reason: str | None = None
+
+
+def open_xla() -> Xla:
+    """XLA in this process, made at the first call.
+
+    Raises
+    ------
+    Unavailable
+        jaxlib is missing or of an unknown version, or this is a child forked after XLA had started.
+    """
+    global _xla, _reason
+    xla = _xla
+    if xla is not None and xla.alive:
+        return xla
+    with _lock:
+        if _reason is not None:
+            raise Unavailable(_reason)
+        if _xla is None:
+            try:
+                _xla = Xla()
+            except Unavailable as error:
+                _reason = str(error)
+                raise
+        return _xla
+
+
+def available() -> bool:
+    """Whether XLA can be used in this process (which starts it)."""
+    try:
+        open_xla()
+    except Unavailable:
+        return False
+    return True
+
+
+def _after_fork() -> None:
+    global _lock, _reason
+    _lock = threading.Lock()
+    if _xla is not None:
+        _xla.alive = False
+        _reason = (
+            "XLA was started before this process was forked, and its threads were not: "
+            "use the start method 'spawn', or call nothing compiled before forking"
+        )
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,318 @@
+# cython: language_level=3
+"""What an operation is: a name, a value on ndarrays, and rules for everything else.
+
+A `Primitive` holds rules and nothing that depends on a call. Who reads them: the traces in
+`tracer.pyx` (forward, batch, recording) and the sweep in `tape.pyx` (reverse).
+"""
+
+import numpy as np
+
+
+cdef dispatch_function _apply = NULL
+cdef ufunc_call _call = NULL
+cdef dict by_name = {}
+cdef list rows = []
+ALL = object()
+
+
+cdef void install_dispatch(dispatch_function apply, ufunc_call call):
+    global _apply, _call
+    _apply = apply
+    _call = call
+
+
+def primitive_named(str name):
+    """Return the primitive registered under `name` (the last one, if there were several)."""
+    return by_name[name]
+
+
+def all_primitives():
+    """Return every registered primitive, in order of registration."""
+    return list(by_name.values())
+
+
+cdef class Shaped:
+    """Stands in for a saved operand whose value no rule reads: shape and dtype, no data."""
+
+    def __init__(self, shape, dtype):
+        self.shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    @property
+    def size(self):
+        cdef Py_ssize_t n = 1
+        for m in self.shape:
+            n *= m
+        return n
+
+    def __repr__(self):
+        return f"Shaped({self.shape}, {self.dtype})"
+
+
+cdef class Primitive:
+    """An operation with a name, a value and rules.
+
+    Parameters
+    ----------
+    name : str
+        NumPy's name where the meaning is NumPy's.
+    impl : callable
+        ``impl(*operands, **params)`` on ndarrays, NumPy scalars and Python scalars.
+    multiple : bool
+        `impl` returns a tuple of results.
+    differentiable : bool
+        False for operations whose derivative is zero wherever it exists.
+    register : bool
+        False for primitives made per call (custom rules), which nobody looks up by name.
+    """
+
+    def __init__(self, str name, impl, *, bint multiple=False, bint differentiable=True,
+                 bint register=True):
+        self.name = name
+        self.impl = impl
+        self.multiple = multiple
+        self.differentiable = differentiable
+        self.inline = False
+        self.jointly = False
+        self.linear_adjoints = {}
+        self.tangents = {}
+        self.adjoints = {}
+        self.read_by = {}
+        if register:
+            by_name[name] = self
+
+    def linear(self, int k, adjoint, needs=None):
+        """State that the primitive is linear in operand `k` alone."""
+        self.linear_adjoints[k] = adjoint
+        self.read_by[k] = needs
+        return self
+
+    def linear_jointly(self, adjoint, needs=None, operands=None):
+        """State that the primitive is linear in all of `operands` at once (None: in all)."""
+        self.jointly = True
+        self.joint_adjoint = adjoint
+        self.joint_operands = None if operands is None else frozenset(operands)
+        if isinstance(needs, dict):
+            self.read_by.update(needs)
+            needs = needs.get(None)
+        self.read_by[None] = needs
+        return self
+
+    def pushforward(self, k, tangent, adjoint=None, needs=None):
+        """State the tangent map in operand `k` (None: variadic, the rules get `k` first)."""
+        if k is None:
+            self.variadic_tangent = tangent
+            self.variadic_adjoint = adjoint
+        else:
+            self.tangents[k] = tangent
+            if adjoint is not None:
+                self.adjoints[k] = adjoint
+        self.read_by[k] = needs
+        return self
+
+    def batching(self, rule):
+        """Set the batch rule, ``rule(size, batched, *operands, **params)``."""
+        self.batch_rule = rule
+        return rule
+
+    def lowering(self, rule):
+        """Set the lowering rule, ``rule(emit, *values, **params)``."""
+        self.lowering_rule = rule
+        return rule
+
+    cdef bint has_rule(self, int k):
+        if self.jointly and (self.joint_operands is None or k in self.joint_operands):
+            return True
+        return (k in self.linear_adjoints or k in self.tangents or k in self.adjoints
+                or self.variadic_tangent is not None or self.variadic_adjoint is not None)
+
+    cdef object needs_of(self, int k):
+        if k in self.read_by:
+            return self.read_by[k]
+        return self.read_by.get(None)
+
+    def rule_kind(self, int k):
+        """Return "joint", "linear", "tangent", "adjoint" or None: what is stated for operand `k`."""
+        if self.jointly and (self.joint_operands is None or k in self.joint_operands):
+            return "joint"
+        if k in self.linear_adjoints:
+            return "linear"
+        if k in self.tangents or self.variadic_tangent is not None:
+            return "tangent"
+        if k in self.adjoints or self.variadic_adjoint is not None:
+            return "adjoint"
+        return None
+
+    def tangent(self, int k, t, y, tuple operands, dict params):
+        """Return the tangent of the result for tangent `t` of operand `k` (not for joint rules)."""
+        if k in self.linear_adjoints:
+            return _apply(self, operands[:k] + (t,) + operands[k + 1:], params)
+        rule = self.tangents.get(k)
+        if rule is not None:
+            return rule(t, y, *operands, **params)
+        if self.variadic_tangent is not None:
+            return self.variadic_tangent(k, t, y, *operands, **params)
+        raise no_rule(self, k, "forward")
+
+    def adjoint(self, int k, g, y, tuple operands, dict params):
+        """Return operand `k`'s cotangent, or NotImplemented where only a pushforward is stated."""
+        if self.jointly and (self.joint_operands is None or k in self.joint_operands):
+            return self.joint_adjoint(k, g, y, *operands, **params)
+        rule = self.linear_adjoints.get(k)
+        if rule is None:
+            rule = self.adjoints.get(k)
+        if rule is not None:
+            return rule(g, y, *operands, **params)
+        if self.variadic_adjoint is not None:
+            return self.variadic_adjoint(k, g, y, *operands, **params)
+        if k in self.tangents or self.variadic_tangent is not None:
+            return NotImplemented
+        raise no_rule(self, k, "reverse")
+
+    def __call__(self, *operands, **params):
+        return _apply(self, operands, params)
+
+    def __repr__(self):
+        return f"<primitive {self.name}>"
+
+    def __reduce__(self):
+        return (primitive_named, (self.name,))
+
+
+def no_rule(Primitive primitive, int k, str mode):
+    from autodiff.errors import NotDifferentiableError
+
+    return NotDifferentiableError(
+        f"`{primitive.name}` has no {mode}-mode derivative with respect to operand {k}; "
+        "write it with differentiable operations, give it a rule with `autodiff.custom_jvp` or "
+        "`autodiff.primitive`, or cut the derivative with `autodiff.stop_gradient`."
+    )
+
+
+cdef class Elementwise(Primitive):
+    """A row of the table of elementwise primitives; callable as NumPy's ufunc of that name.
+
+    The result of a row is broadcast over its operands; derivative `k` is the partial
+    ``d_k(y, *operands)``, applied through ``scale``.
+    """
+
+    def __init__(self, str name, ufunc, int opcode, int nin):
+        Primitive.__init__(self, name, ufunc)
+        self.ufunc = ufunc
+        self.opcode = opcode
+        self.nin = nin
+        self.elementwise = True
+        self.partial_functions = [None] * nin
+        self.constants[0] = self.constants[1] = 0
+        self.reads[0] = self.reads[1] = 7
+        if opcode >= 0:
+            while len(rows) <= opcode:
+                rows.append(None)
+            rows[opcode] = self
+
+    def partial(self, int k, function, int constant=0, int reads=7):
+        """State the partial derivative in operand `k`.
+
+        `constant` is 1 or -1 where the derivative is that number; `reads` is a mask of what the
+        function reads: 1 the first operand, 2 the second, 4 the result.
+        """
+        self.partial_functions[k] = function
+        self.constants[k] = constant
+        self.reads[k] = reads
+        return self
+
+    cdef bint has_rule(self, int k):
+        if k < self.nin and self.partial_functions[k] is not None:
+            return True
+        return Primitive.has_rule(self, k)
+
+    cdef object needs_of(self, int k):
+        if k < self.nin and self.partial_functions[k] is not None:
+            mask = self.reads[k]
+            names = ()
+            if mask & 1:
+                names += (0,)
+            if mask & 2:
+                names += (1,)
+            if mask & 4:
+                names += ("y",)
+            return names
+        return Primitive.needs_of(self, k)
+
+    def rule_kind(self, int k):
+        if k < self.nin and self.partial_functions[k] is not None:
+            return "partial"
+        return Primitive.rule_kind(self, k)
+
+    def partial_value(self, int k, y, tuple operands):
+        """Return the partial derivative in operand `k`."""
+        return self.partial_functions[k](y, *operands)
+
+    def tangent(self, int k, t, y, tuple operands, dict params):
+        function = self.partial_functions[k] if k < self.nin else None
+        if function is None:
+            return Primitive.tangent(self, k, t, y, operands, params)
+        if self.constants[k] == 1:
+            return t
+        if self.constants[k] == -1:
+            return -t
+        return by_name["scale"](t, function(y, *operands))
+
+    def adjoint(self, int k, g, y, tuple operands, dict params):
+        function = self.partial_functions[k] if k < self.nin else None
+        if function is None:
+            return Primitive.adjoint(self, k, g, y, operands, params)
+        if self.constants[k] == 1:
+            return g
+        if self.constants[k] == -1:
+            return -g
+        return by_name["scale"](g, function(y, *operands))
+
+    def __call__(self, *operands, **keywords):
+        if keywords or len(operands) != self.nin:
+            return _call(self, operands, keywords)
+        return _apply(self, operands, None)
+
+    def reduce(self, x, *arguments, **keywords):
+        """Reduce along an axis, as the ufunc's method."""
+        from autodiff._kernels.tracer import ufunc_method
+        return ufunc_method(self, "reduce", (x,) + arguments, keywords)
+
+    def accumulate(self, x, *arguments, **keywords):
+        """Accumulate along an axis, as the ufunc's method."""
+        from autodiff._kernels.tracer import ufunc_method
+        return ufunc_method(self, "accumulate", (x,) + arguments, keywords)
+
+    def outer(self, a, b, **keywords):
+        """Apply to all pairs of elements, as the ufunc's method."""
+        from autodiff._kernels.tracer import ufunc_method
+        return ufunc_method(self, "outer", (a, b), keywords)
+
+    def at(self, x, indices, *b):
+        """Apply in place at indices, as the ufunc's method."""
+        from autodiff._kernels.tracer import ufunc_method
+        return ufunc_method(self, "at", (x, indices) + b, {})
+
+    @property
+    def __name__(self):
+        return self.name
+
+    @property
+    def nout(self):
+        return 1
+
+    @property
+    def nargs(self):
+        return self.nin + 1
+
+    @property
+    def types(self):
+        return self.ufunc.types
+
+    @property
+    def identity(self):
+        return self.ufunc.identity

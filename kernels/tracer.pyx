@@ -1,0 +1,2080 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: auto_pickle=False
+"""The handle, and the four things that a trace can do with an operation.
+
+Data flows one way: an operator or NumPy function on a `Tracer` becomes a primitive applied to
+operands (`dispatch`); the highest level among the operands owns the operation; its trace applies
+the primitive to the payloads, one level lower, and adds its own part: a node on a tape (reverse),
+a tangent (forward), a leading axis (batch), an equation (recording).
+
+Reading order: the handle, `dispatch`, the traces, the fast path for float64 scalars and arrays,
+operators, indexing and writes, conversions, NumPy's protocols, registration.
+
+Ownership: a handle owns its payload; nodes and equations own what they save. A tape never refers
+to handles of its own level, so nothing here forms a reference cycle and handles are not tracked by
+the garbage collector. Threads: traces belong to the thread that made them; levels come from one
+counter under the GIL.
+"""
+
+cimport cython
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact, PyFloat_FromDouble
+from cpython.long cimport PyLong_CheckExact
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, PyObject
+cimport numpy as cnp
+from numpy cimport npy_intp
+
+import sys
+import types
+
+import numpy as np
+
+from autodiff._kernels import tape as tape_module
+from autodiff._kernels cimport loops, primitive as primitives, tape as tapes
+from autodiff._kernels.primitive cimport Elementwise, Primitive, Shaped
+from autodiff._kernels.tape cimport Node, Record, Tape, append
+
+cnp.import_array()
+
+cdef extern from "math.h" nogil:
+    double pow(double, double)
+    double fabs(double)
+    bint isfinite(double)
+
+cdef extern from "Python.h":
+    double PyLong_AsDouble(object) except? -1.0
+
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    #define AD_THREAD __declspec(thread)
+    #else
+    #define AD_THREAD __thread
+    #endif
+    static AD_THREAD int ad_inside;
+    """
+    int ad_inside
+
+cdef object FLOAT64 = np.dtype(np.float64)
+cdef object np_float64 = np.float64
+cdef object np_generic = np.generic
+cdef object np_ndarray = np.ndarray
+cdef object np_bool = np.bool_
+cdef object np_true = np.True_
+cdef object np_false = np.False_
+cdef object errstate = np.errstate
+cdef object MethodType = types.MethodType
+cdef long long next_level = 1
+cdef dict NO_PARAMS = {}
+
+# Registered from above: see the last section.
+cdef dict array_functions = {}
+cdef dict ufunc_functions = {}
+cdef dict ufunc_methods = {}
+cdef dict methods = {}
+cdef dict properties = {}
+cdef dict operators = {}
+cdef object getitem_function = None
+cdef object index_set_function = None
+cdef object numpy_namespace = None
+cdef object errors = None
+
+
+cdef object error(str name):
+    """Return an exception class of `autodiff.errors`."""
+    global errors
+    if errors is None:
+        import autodiff.errors
+        errors = autodiff.errors
+    return getattr(errors, name)
+
+
+# --- the handle ------------------------------------------------------------------------------
+
+
+@cython.final
+@cython.freelist(256)
+@cython.no_gc
+cdef class Tracer:
+    """A traced value: a mutable handle over an immutable recorded value.
+
+    Behaves as the NumPy scalar or ndarray that it stands for. Made by the transforms; nobody
+    makes one directly.
+    """
+
+    __array_priority__ = 1000.0
+
+    def __init__(self):
+        raise TypeError("a Tracer is made by a transform (`autodiff.grad`, …), not directly")
+
+    # What it is.
+
+    @property
+    def shape(self):
+        return shape_of(self)
+
+    @property
+    def ndim(self):
+        return ndim_of(self)
+
+    @property
+    def dtype(self):
+        return dtype_of(self)
+
+    @property
+    def size(self):
+        cdef Py_ssize_t n = 1
+        for m in shape_of(self):
+            n *= m
+        return n
+
+    @property
+    def itemsize(self):
+        return dtype_of(self).itemsize
+
+    @property
+    def nbytes(self):
+        return self.size * dtype_of(self).itemsize
+
+    def __getattr__(self, str name):
+        function = methods.get(name)
+        if function is not None:
+            return MethodType(function, self)
+        function = properties.get(name)
+        if function is not None:
+            return function(self)
+        if hasattr(np_ndarray, name) and not name.startswith("__"):
+            raise AttributeError(
+                f"a traced value has no `.{name}`: ndarray has it, but it is not differentiable "
+                "or not supported yet; take the value out of the derivative with "
+                "`autodiff.stop_gradient` or write it with supported functions")
+        raise AttributeError(f"a traced value has no attribute {name!r}")
+
+    def __setattr__(self, str name, value):
+        if name == "shape":
+            raise AttributeError("a traced value cannot be reshaped in place; write `x = x.reshape(shape)`")
+        raise AttributeError(f"cannot set attribute {name!r} of a traced value")
+
+    # Arithmetic.
+
+    def __add__(self, other): return binary(ADD, self, other)
+    def __radd__(self, other): return binary(ADD, other, self)
+    def __sub__(self, other): return binary(SUBTRACT, self, other)
+    def __rsub__(self, other): return binary(SUBTRACT, other, self)
+    def __mul__(self, other): return binary(MULTIPLY, self, other)
+    def __rmul__(self, other): return binary(MULTIPLY, other, self)
+    def __truediv__(self, other): return binary(DIVIDE, self, other)
+    def __rtruediv__(self, other): return binary(DIVIDE, other, self)
+    def __floordiv__(self, other): return binary(FLOOR_DIVIDE, self, other)
+    def __rfloordiv__(self, other): return binary(FLOOR_DIVIDE, other, self)
+    def __mod__(self, other): return binary(REMAINDER, self, other)
+    def __rmod__(self, other): return binary(REMAINDER, other, self)
+    def __divmod__(self, other): return (self // other, self % other)
+    def __rdivmod__(self, other): return (other // self, other % self)
+
+    def __pow__(self, other, modulus):
+        if modulus is not None:
+            return NotImplemented
+        return power_operator(self, other)
+
+    def __rpow__(self, other, modulus):
+        if modulus is not None:
+            return NotImplemented
+        return power_operator(other, self)
+
+    def __matmul__(self, other): return operators["matmul"](self, other)
+    def __rmatmul__(self, other): return operators["matmul"](other, self)
+    def __neg__(self): return unary(NEGATIVE, self)
+    def __pos__(self): return unary(POSITIVE, self)
+    def __abs__(self): return unary(ABSOLUTE, self)
+    def __invert__(self): return row_named("invert")(self)
+    def __and__(self, other): return row_named("bitwise_and")(self, other)
+    def __rand__(self, other): return row_named("bitwise_and")(other, self)
+    def __or__(self, other): return row_named("bitwise_or")(self, other)
+    def __ror__(self, other): return row_named("bitwise_or")(other, self)
+    def __xor__(self, other): return row_named("bitwise_xor")(self, other)
+    def __rxor__(self, other): return row_named("bitwise_xor")(other, self)
+    def __lshift__(self, other): return row_named("left_shift")(self, other)
+    def __rlshift__(self, other): return row_named("left_shift")(other, self)
+    def __rshift__(self, other): return row_named("right_shift")(self, other)
+    def __rrshift__(self, other): return row_named("right_shift")(other, self)
+
+    def __iadd__(self, other): return update(self, binary(ADD, self, other))
+    def __isub__(self, other): return update(self, binary(SUBTRACT, self, other))
+    def __imul__(self, other): return update(self, binary(MULTIPLY, self, other))
+    def __itruediv__(self, other): return update(self, binary(DIVIDE, self, other))
+    def __ifloordiv__(self, other): return update(self, binary(FLOOR_DIVIDE, self, other))
+    def __imod__(self, other): return update(self, binary(REMAINDER, self, other))
+    def __ipow__(self, other): return update(self, power_operator(self, other))
+    def __imatmul__(self, other): return update(self, operators["matmul"](self, other))
+    def __iand__(self, other): return update(self, self & other)
+    def __ior__(self, other): return update(self, self | other)
+    def __ixor__(self, other): return update(self, self ^ other)
+
+    def __lt__(self, other): return compare(LESS, self, other)
+    def __le__(self, other): return compare(LESS_EQUAL, self, other)
+    def __gt__(self, other): return compare(GREATER, self, other)
+    def __ge__(self, other): return compare(GREATER_EQUAL, self, other)
+    def __eq__(self, other): return compare(EQUAL, self, other)
+    def __ne__(self, other): return compare(NOT_EQUAL, self, other)
+
+    # Containers.
+
+    def __len__(self):
+        cdef tuple shape = shape_of(self)
+        if len(shape) == 0:
+            raise TypeError("len() of unsized object")
+        return shape[0]
+
+    def __iter__(self):
+        cdef tuple shape = shape_of(self)
+        if len(shape) == 0:
+            raise TypeError("iteration over a 0-d array")
+        return iterate(self, shape[0])
+
+    def __contains__(self, value):
+        return bool(methods["any"](self == value))
+
+    def __getitem__(self, index):
+        return get_item(self, index)
+
+    def __setitem__(self, index, value):
+        set_item(self, index, value)
+
+    # Conversions.
+
+    def __bool__(self):
+        return take_out(self, "bool")
+
+    def __int__(self):
+        return take_out(self, "int")
+
+    def __index__(self):
+        return take_out(self, "index")
+
+    def __float__(self):
+        return take_out(self, "float")
+
+    def __complex__(self):
+        return take_out(self, "complex")
+
+    def item(self, *index):
+        """Return the element as a Python scalar, where it is not being differentiated."""
+        x = self if not index else self[index if len(index) > 1 else index[0]]
+        if x.size != 1:
+            raise ValueError("can only convert an array of size 1 to a Python scalar")
+        kind = dtype_of(x).kind
+        name = {"b": "bool", "i": "int", "u": "int", "c": "complex"}.get(kind, "float")
+        if type(x) is not Tracer:
+            return x.item()
+        if ndim_of(x):
+            x = methods["reshape"](x, ())
+        return take_out(x, name)
+
+    def __round__(self, digits=None):
+        if digits is None:
+            return take_out(row_named("rint")(self), "int")
+        return methods["round"](self, digits)
+
+    def __trunc__(self):
+        return take_out(row_named("trunc")(self), "int")
+
+    def __floor__(self):
+        return take_out(row_named("floor")(self), "int")
+
+    def __ceil__(self):
+        return take_out(row_named("ceil")(self), "int")
+
+    def __repr__(self):
+        return f"Tracer({concrete_for_display(self)!r})"
+
+    def __str__(self):
+        return str(concrete_for_display(self))
+
+    def __format__(self, spec):
+        return format(concrete_for_display(self), spec)
+
+    def __copy__(self):
+        return copy_handle(self)
+
+    def __deepcopy__(self, memo):
+        return copy_handle(self)
+
+    def __reduce__(self):
+        raise TypeError("a traced value cannot be pickled; return it from the transformed function "
+                        "instead (`has_aux=True` for values besides the result)")
+
+    # NumPy's protocols.
+
+    def __array__(self, dtype=None, copy=None):
+        if self.level == 0:
+            return np.array(self.payload, dtype=dtype, copy=copy)
+        raise error("TracerConversionError")(
+            "NumPy asked for a plain array of a value that is being traced (`np.asarray(x)`, "
+            "`np.array([x, …])`, or assignment into a plain ndarray), which would drop its "
+            "derivative in silence. Build arrays with `autodiff.numpy` (`import autodiff.numpy as "
+            "np`: `np.array`, `np.zeros`, `np.stack` take traced values), or take the value out "
+            "of the derivative on purpose with `autodiff.stop_gradient(x)` outside the transform.")
+
+    def __array_namespace__(self, *, api_version=None):
+        global numpy_namespace
+        if numpy_namespace is None:
+            import autodiff.numpy
+            numpy_namespace = autodiff.numpy
+        return numpy_namespace
+
+    def __array_ufunc__(self, ufunc, str method, *inputs, **keywords):
+        return array_ufunc(ufunc, method, inputs, keywords)
+
+    def __array_function__(self, function, types, args, kwargs):
+        implementation = array_functions.get(function)
+        if implementation is None:
+            name = getattr(function, "__module__", "numpy") + "." + function.__name__
+            raise error("UnsupportedFunctionError")(
+                f"`{name}` is not supported on traced values yet. Write it with supported NumPy "
+                "functions, give it a derivative with `autodiff.primitive` or "
+                "`autodiff.custom_jvp`, or call it on `autodiff.stop_gradient(x)` if no "
+                "derivative should flow through it.")
+        return implementation(*args, **kwargs)
+
+
+cdef inline Tracer blank(Trace trace):
+    cdef Tracer t = Tracer.__new__(Tracer)
+    t.trace = trace
+    t.level = trace.level
+    return t
+
+
+cdef Tracer wrap(Trace trace, object payload, int index, bint weak):
+    """Make a handle of `trace` around a payload, in the cheapest form that holds it."""
+    cdef Tracer t = blank(trace)
+    t.index = index
+    t.weak = weak
+    if trace.kind == REVERSE or trace.kind == FORWARD:
+        if type(payload) is np_float64 or PyFloat_CheckExact(payload):
+            t.form = NUMBER
+            t.number = PyFloat_AS_DOUBLE(payload)
+            return t
+        if tapes.is_fast_array(payload) and cnp.PyArray_NDIM(<cnp.ndarray> payload) > 0:
+            t.form = VECTOR
+    t.payload = payload
+    return t
+
+
+cdef Tracer refresh(Tracer t):
+    """Bring a view up to date with its base, which may have been written."""
+    cdef Tracer base = t.base
+    if base.base is not None:
+        refresh(base)
+    if t.base_version != base.version:
+        adopt(t, read_view(base, t.view))
+        t.version += 1
+        t.base_version = base.version
+    return t
+
+
+cdef object payload_of(Tracer t):
+    """Return the payload as an object: a Python float where the handle is a weak scalar."""
+    if t.form == NUMBER:
+        if t.weak:
+            return PyFloat_FromDouble(t.number)
+        return np_float64(t.number)
+    if t.weak and type(t.payload) is np_float64:
+        return float(t.payload)
+    return t.payload
+
+
+cpdef tuple shape_of(x):
+    """Return the shape of anything that can be an operand."""
+    cdef Tracer t
+    if type(x) is Tracer:
+        t = <Tracer> x
+        if t.base is not None:
+            refresh(t)
+        if t.form == NUMBER:
+            return ()
+        if t.trace is not None and t.trace.kind == BATCH:
+            return shape_of(t.payload)[1:]
+        return shape_of(t.payload)
+    if isinstance(x, (np_ndarray, np_generic)):
+        return x.shape
+    if isinstance(x, (float, int, complex)):
+        return ()
+    if isinstance(x, Shaped):
+        return (<Shaped> x).shape
+    return np.shape(x)
+
+
+cpdef Py_ssize_t ndim_of(x) except -1:
+    """Return the number of dimensions of anything that can be an operand."""
+    return len(shape_of(x))
+
+
+cpdef object dtype_of(x):
+    """Return the dtype of anything that can be an operand (Python scalars: NumPy's default)."""
+    cdef Tracer t
+    if type(x) is Tracer:
+        t = <Tracer> x
+        if t.form != VALUE:
+            return FLOAT64
+        return dtype_of(t.payload)
+    if isinstance(x, (np_ndarray, np_generic)):
+        return x.dtype
+    if isinstance(x, Shaped):
+        return (<Shaped> x).dtype
+    return np.asarray(x).dtype
+
+
+cpdef bint is_weak(x):
+    """Tell whether `x` adapts its dtype to others': a Python scalar, or a handle made of them."""
+    if type(x) is Tracer:
+        return (<Tracer> x).weak
+    return type(x) is float or type(x) is int or type(x) is bool or type(x) is complex
+
+
+def is_traced(x):
+    """Tell whether `x` is a handle that belongs to a running transform."""
+    return type(x) is Tracer and (<Tracer> x).level > 0
+
+
+def level_of(x):
+    """Return the level of a handle, 0 for everything else."""
+    return (<Tracer> x).level if type(x) is Tracer else 0
+
+
+def lift(value):
+    """Return a writable handle around an ndarray that belongs to no transform yet."""
+    cdef Tracer t = Tracer.__new__(Tracer)
+    t.payload = value
+    return t
+
+
+def lower(x):
+    """Return the ndarray in an untraced handle; anything else as it is."""
+    if type(x) is Tracer and (<Tracer> x).level == 0:
+        if (<Tracer> x).base is not None:
+            refresh(<Tracer> x)
+        return (<Tracer> x).payload
+    return x
+
+
+cdef object copy_handle(Tracer t):
+    cdef Tracer new = Tracer.__new__(Tracer)
+    if t.base is not None:
+        refresh(t)
+    adopt(new, t)
+    if new.level == 0:
+        new.payload = np.array(new.payload)
+    return new
+
+
+cdef void adopt(Tracer t, object value):
+    """Make handle `t` stand for `value` from now on (its base and version are its own)."""
+    cdef Tracer other
+    if type(value) is Tracer:
+        other = <Tracer> value
+        t.trace = other.trace
+        t.level = other.level
+        t.index = other.index
+        t.form = other.form
+        t.weak = other.weak
+        t.number = other.number
+        t.number_tangent = other.number_tangent
+        t.payload = other.payload
+        t.tangent = other.tangent
+    else:
+        t.trace = None
+        t.level = 0
+        t.index = -1
+        t.form = VALUE
+        t.weak = False
+        t.payload = value
+        t.tangent = None
+
+
+# --- dispatch --------------------------------------------------------------------------------
+
+
+cdef object as_operand(object x, Primitive primitive):
+    """Turn a companion of traced operands into an ndarray or scalar, or refuse it."""
+    cdef int type_number
+    if type(x) is list or type(x) is tuple:
+        x = array_functions[np.array](x) if holds_tracer(x) else np.asarray(x)
+        if type(x) is Tracer:
+            return x
+    elif type(x) is float or type(x) is int or type(x) is bool or type(x) is complex:
+        return x
+    elif not isinstance(x, (np_ndarray, np_generic)):
+        if isinstance(x, (float, int, complex)):
+            return x
+        if x is None:
+            raise TypeError(f"`{primitive.name}` got None together with a traced value")
+        x = np.asarray(x)
+    elif isinstance(x, np_ndarray) and type(x) is not np_ndarray:
+        x = np.asarray(x)
+    if x.dtype.kind not in "fciub":
+        raise TypeError(
+            f"`{primitive.name}` got an operand of dtype {x.dtype} together with a traced value; "
+            "only floating, complex, integer and boolean arrays can be mixed with traced values")
+    return x
+
+
+def holds_tracer(x):
+    """Tell whether a nested list or tuple holds a traced value."""
+    cdef list stack = [x]
+    while stack:
+        x = stack.pop()
+        if type(x) is Tracer:
+            return True
+        if type(x) is list or type(x) is tuple:
+            stack.extend(x)
+    return False
+
+
+cdef object dispatch(Primitive primitive, tuple operands, dict params):
+    """Apply a primitive at the highest level among its operands."""
+    cdef Tracer t
+    cdef Tracer top = None
+    cdef object x
+    cdef bint handles = False, odd = False
+    for x in operands:
+        if type(x) is Tracer:
+            t = <Tracer> x
+            if t.base is not None:
+                refresh(t)
+            handles = True
+            if t.level > 0 and (top is None or t.level > top.level):
+                top = t
+        elif type(x) is not np_ndarray and type(x) is not float and type(x) is not int:
+            odd = True
+    if handles:
+        if top is not None and odd:
+            operands = tuple([x if type(x) is Tracer else as_operand(x, primitive) for x in operands])
+            for x in operands:
+                if type(x) is Tracer and (<Tracer> x).level > top.level:
+                    top = <Tracer> x
+        if top is None:
+            operands = tuple([lower(x) for x in operands])
+        else:
+            if not top.trace.alive:
+                raise leaked(top)
+            return top.trace.process(primitive, operands, params if params is not None else NO_PARAMS)
+    elif odd and not all_plain(operands):
+        return dispatch(primitive, tuple([as_operand(x, primitive) for x in operands]), params)
+    if params is None or len(params) == 0:
+        return primitive.impl(*operands)
+    return primitive.impl(*operands, **params)
+
+
+cdef bint all_plain(tuple operands):
+    """Tell whether no operand is a list or tuple with traced values inside."""
+    for x in operands:
+        if (type(x) is list or type(x) is tuple) and holds_tracer(x):
+            return False
+    return True
+
+
+cdef object leaked(Tracer t):
+    return error("LeakedTracerError")(
+        f"a traced value of shape {shape_of(t)} was used after the transform that made it had "
+        "finished. Return it from the transformed function (besides the result with "
+        "`has_aux=True`) instead of keeping it in a list, an attribute or a global.")
+
+
+cdef bint is_inexact(object dtype):
+    return dtype.kind == "f" or dtype.kind == "c"
+
+
+cdef Shaped shaped(object x):
+    return Shaped(shape_of(x), dtype_of(x))
+
+
+cdef bint all_weak(tuple operands):
+    for x in operands:
+        if not is_weak(x):
+            return False
+    return True
+
+
+# --- the traces ------------------------------------------------------------------------------
+
+
+cdef class Trace:
+    """One running transform: a level, and what it does with a primitive."""
+
+    def __cinit__(self, *args, **kwargs):
+        global next_level
+        self.level = next_level
+        next_level += 1
+        self.alive = True
+
+    cdef object process(self, Primitive primitive, tuple operands, dict params):
+        raise NotImplementedError
+
+    def close(self):
+        """End the recording: using the trace's handles from now on raises."""
+        self.alive = False
+
+    cdef bint owns(self, object x):
+        return type(x) is Tracer and (<Tracer> x).level == self.level
+
+
+@cython.final
+@cython.no_gc
+cdef class ReverseTrace(Trace):
+    """Records a tape; `pullback` sweeps it backward."""
+
+    def __cinit__(self):
+        self.kind = REVERSE
+        self.tape = Tape.__new__(Tape)
+
+    def __len__(self):
+        return self.tape.size
+
+    def input(self, value, bint weak=False):
+        """Return a handle for an independent variable."""
+        return wrap(self, value, self.tape.append_input(), weak)
+
+    def read(self, out):
+        """Return the payload of a handle of this trace; anything else as it is."""
+        cdef Tracer t
+        if type(out) is Tracer:
+            t = <Tracer> out
+            if t.base is not None:
+                refresh(t)
+            if t.level == self.level:
+                if t.form == NUMBER:
+                    return np_float64(t.number)
+                return t.payload
+            if t.level == 0:
+                return t.payload
+        return out
+
+    cdef object process(self, Primitive primitive, tuple operands, dict params):
+        cdef list payloads = []
+        cdef list parents = []
+        cdef object x, y, first
+        cdef Tracer t
+        cdef int k
+        cdef Record record
+        cdef Primitive instead
+        cdef bint weak
+        for x in operands:
+            if type(x) is Tracer:
+                t = <Tracer> x
+                if t.level == self.level:
+                    payloads.append(payload_of(t))
+                    parents.append(t.index)
+                    continue
+                if t.level == 0:
+                    x = t.payload
+            payloads.append(x)
+            parents.append(-1)
+        if primitive.inline and primitive.differentiable is False:
+            pass
+        if primitive.for_complex is not None:
+            for x in payloads:
+                if dtype_of(x).kind == "c":
+                    return dispatch(<Primitive> primitive.for_complex, operands, params)
+        y = dispatch(primitive, tuple(payloads), params)
+        if not primitive.differentiable:
+            return y
+        first = y[0] if primitive.multiple else y
+        if not primitive.multiple and not is_inexact(dtype_of(y)):
+            return y
+        for k in range(len(parents)):
+            if parents[k] >= 0 and not primitive.has_rule(k):
+                raise primitives_no_rule(primitive, k)
+        record = make_record(primitive, payloads, parents, params, y)
+        index = self.tape.append_object(record)
+        if primitive.multiple:
+            results = []
+            for k in range(len(y)):
+                if is_inexact(dtype_of(y[k])):
+                    results.append(wrap(self, y[k], index + k, False))
+                else:
+                    results.append(y[k])
+            return tuple(results)
+        weak = isinstance(primitive, Elementwise) and all_weak(operands)
+        return wrap(self, y, index, weak)
+
+    def pullback(self, list outputs, list cotangents, list inputs, bint keep=False):
+        """Pull cotangents of outputs back to inputs.
+
+        Parameters
+        ----------
+        outputs, cotangents : list
+            Results of the recorded function (those that are not of this trace are ignored), and
+            what flows into each (None: nothing).
+        inputs : list of Tracer
+            Handles made by `input`.
+        keep : bool
+            Keep the tape for further sweeps; otherwise its memory is given back on the way.
+
+        Returns
+        -------
+        list
+            One cotangent per input, None where none arrived.
+        """
+        cdef list indices = []
+        cdef list values = []
+        cdef list shapes = []
+        cdef list starts = []
+        cdef Tracer t
+        for out, g in zip(outputs, cotangents):
+            if type(out) is Tracer:
+                t = <Tracer> out
+                if t.base is not None:
+                    refresh(t)
+                if t.level == self.level and g is not None:
+                    indices.append(t.index)
+                    values.append(tapes.fit_cotangent(g, shape_of(t), dtype_of(t)))
+        for x in inputs:
+            t = <Tracer> x
+            starts.append(t.index)
+            shapes.append(shaped(t))
+        return self.tape.pull(indices, values, shapes, starts, keep)
+
+
+cdef object primitives_no_rule(Primitive primitive, int k):
+    from autodiff._kernels.primitive import no_rule
+    return no_rule(primitive, k, "reverse")
+
+
+cdef object numpy_scalar(object x, object dtype):
+    """Give a Python scalar that a rule will read a NumPy scalar's semantics."""
+    if type(x) is float or type(x) is int or type(x) is bool:
+        return dtype.type(x)
+    if type(x) is complex:
+        return np.complex128(x)
+    return x
+
+
+cdef Record make_record(Primitive primitive, list payloads, list parents, dict params, object y):
+    """Save what the reverse rules of the traced operands read, and nothing else."""
+    cdef Record record = Record.__new__(Record)
+    cdef list saved = []
+    cdef list shapes = []
+    cdef int k, n = len(payloads)
+    cdef object needs, x
+    cdef bint everything = False, keep_y = False
+    cdef set names = set()
+    cdef object dtype = dtype_of(y[0] if primitive.multiple else y)
+    if not is_inexact(dtype):
+        dtype = FLOAT64
+    for k in range(n):
+        if parents[k] >= 0:
+            needs = primitive.needs_of(k)
+            if needs is None:
+                everything = True
+            else:
+                names.update(needs)
+    for k in range(n):
+        x = payloads[k]
+        shapes.append(shaped(x) if parents[k] >= 0 else None)
+        if everything or k in names:
+            x = numpy_scalar(x, dtype)
+            if parents[k] < 0 and type(x) is np_ndarray and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096:
+                x = x.copy()
+            saved.append(x)
+        else:
+            saved.append(shapes[k] if parents[k] >= 0 else shaped(x))
+    keep_y = everything or "y" in names
+    record.primitive = primitive
+    record.params = params
+    record.operands = tuple(saved)
+    record.parents = tuple(parents)
+    record.shaped = tuple(shapes)
+    if primitive.multiple:
+        record.results = len(y)
+        record.out = tuple([shaped(x) for x in y])
+        record.y = y if keep_y else record.out
+    else:
+        record.results = 1
+        record.out = shaped(y)
+        record.y = y if keep_y else record.out
+    return record
+
+
+def transposition(Primitive primitive, int k, g, y, tuple operands, dict params, Shaped shape):
+    """Pull `g` back through the tangent map that `primitive` states for operand `k`."""
+    cdef ReverseTrace trace = ReverseTrace()
+    t = trace.input(np.zeros(shape.shape, shape.dtype)[()])
+    out = primitive.tangent(k, t, y, operands, params)
+    if primitive.multiple:
+        outs, cots = [], []
+        for part, c, whole in zip(out, g, y):
+            if part is not None and c is not None:
+                outs.append(tapes.fit_tangent(part, shape_of(whole), dtype_of(whole)))
+                cots.append(c)
+    else:
+        if out is None:
+            return None
+        outs = [tapes.fit_tangent(out, shape_of(y), dtype_of(y))]
+        cots = [g]
+    trace.close()
+    return trace.pullback(outs, cots, [t], False)[0]
+
+
+@cython.final
+@cython.no_gc
+cdef class ForwardTrace(Trace):
+    """Carries a tangent with every value; many directions at once are a batch in the tangent."""
+
+    def __cinit__(self):
+        self.kind = FORWARD
+
+    def input(self, primal, tangent, bint weak=False):
+        """Return a handle for a primal value and its tangent (None: zero)."""
+        if tangent is None:
+            return primal
+        return self.dual(primal, tangent, weak)
+
+    cdef Tracer dual(self, object primal, object tangent, bint weak):
+        cdef Tracer t = wrap(self, primal, -1, weak)
+        if t.form == NUMBER:
+            if type(tangent) is np_float64 or PyFloat_CheckExact(tangent):
+                t.number_tangent = PyFloat_AS_DOUBLE(tangent)
+                return t
+            t.form = VALUE
+            t.payload = np_float64(t.number)
+        elif t.form == VECTOR:
+            if not (tapes.is_fast_array(tangent)
+                    and cnp.PyArray_SAMESHAPE(<cnp.ndarray> tangent, <cnp.ndarray> t.payload)):
+                t.form = VALUE
+        t.tangent = tangent
+        return t
+
+    def read(self, out):
+        """Return (primal, tangent or None) of a result."""
+        cdef Tracer t
+        if type(out) is Tracer:
+            t = <Tracer> out
+            if t.base is not None:
+                refresh(t)
+            if t.level == self.level:
+                if t.form == NUMBER:
+                    return np_float64(t.number), np_float64(t.number_tangent)
+                return t.payload, t.tangent
+            if t.level == 0:
+                return t.payload, None
+        return out, None
+
+    cdef object process(self, Primitive primitive, tuple operands, dict params):
+        cdef list primals = []
+        cdef list tangents = []
+        cdef object x, y, t_out, part
+        cdef Tracer t
+        cdef int k
+        cdef tuple values
+        for x in operands:
+            if type(x) is Tracer:
+                t = <Tracer> x
+                if t.level == self.level:
+                    primals.append(payload_of(t))
+                    tangents.append(np_float64(t.number_tangent) if t.form == NUMBER else t.tangent)
+                    continue
+                if t.level == 0:
+                    x = t.payload
+            primals.append(x)
+            tangents.append(None)
+        if primitive.for_complex is not None:
+            for x in primals:
+                if dtype_of(x).kind == "c":
+                    return dispatch(<Primitive> primitive.for_complex, operands, params)
+        y = dispatch(primitive, tuple(primals), params)
+        if not primitive.differentiable:
+            return y
+        if primitive.multiple:
+            return self.process_multiple(primitive, primals, tangents, params, y)
+        dtype = dtype_of(y)
+        if not is_inexact(dtype):
+            return y
+        values = tuple([numpy_scalar(x, dtype) for x in primals])
+        t_out = None
+        with errstate(all="ignore"):
+            if primitive.jointly:
+                t_out = dispatch(primitive, joint_tangents(primitive, values, tangents), params)
+            else:
+                for k in range(len(tangents)):
+                    if tangents[k] is None:
+                        continue
+                    part = primitive.tangent(k, tangents[k], y, values, params)
+                    if part is None:
+                        continue
+                    part = tapes.fit_tangent(part, shape_of(y), dtype)
+                    t_out = part if t_out is None else primitives.by_name["add"](t_out, part)
+            if t_out is None:
+                return y
+            t_out = tapes.fit_tangent(t_out, shape_of(y), dtype)
+        return self.dual(y, t_out, isinstance(primitive, Elementwise) and all_weak(operands))
+
+    cdef object process_multiple(self, Primitive primitive, list primals, list tangents,
+                                 dict params, tuple y):
+        cdef list sums = [None] * len(y)
+        cdef int k, j
+        cdef tuple values = tuple([numpy_scalar(x, FLOAT64) for x in primals])
+        with errstate(all="ignore"):
+            if primitive.jointly:
+                sums = list(dispatch(primitive, joint_tangents(primitive, values, tangents), params))
+            else:
+                for k in range(len(tangents)):
+                    if tangents[k] is None:
+                        continue
+                    parts = primitive.tangent(k, tangents[k], y, values, params)
+                    for j in range(len(y)):
+                        if parts[j] is not None:
+                            part = tapes.fit_tangent(parts[j], shape_of(y[j]), dtype_of(y[j]))
+                            sums[j] = part if sums[j] is None else primitives.by_name["add"](sums[j], part)
+        return tuple([
+            self.dual(y[j], sums[j], False) if sums[j] is not None and is_inexact(dtype_of(y[j]))
+            else y[j]
+            for j in range(len(y))
+        ])
+
+
+cdef tuple joint_tangents(Primitive primitive, tuple values, list tangents):
+    """The operands of a jointly linear primitive's tangent map: zeros where there is no tangent."""
+    cdef list result = []
+    cdef int k
+    for k in range(len(values)):
+        if primitive.joint_operands is not None and k not in primitive.joint_operands:
+            result.append(values[k])
+        elif tangents[k] is not None:
+            result.append(tangents[k])
+        else:
+            dtype = dtype_of(values[k])
+            result.append(np.zeros(shape_of(values[k]), dtype if is_inexact(dtype) else FLOAT64)[()])
+    return tuple(result)
+
+
+@cython.final
+@cython.no_gc
+cdef class BatchTrace(Trace):
+    """Carries a leading axis through every operation (`vmap`)."""
+
+    def __init__(self, Py_ssize_t size):
+        self.kind = BATCH
+        self.size = size
+
+    def input(self, value, bint weak=False):
+        """Return a handle for one lane of `value`, whose first axis is the batch."""
+        return wrap(self, value, -1, weak)
+
+    def read(self, out):
+        """Return (payload, batched) of a result."""
+        cdef Tracer t
+        if type(out) is Tracer:
+            t = <Tracer> out
+            if t.base is not None:
+                refresh(t)
+            if t.level == self.level:
+                return t.payload, True
+            if t.level == 0:
+                return t.payload, False
+        return out, False
+
+    cdef object process(self, Primitive primitive, tuple operands, dict params):
+        cdef list payloads = []
+        cdef list batched = []
+        cdef object x, y
+        cdef Tracer t
+        for x in operands:
+            if type(x) is Tracer:
+                t = <Tracer> x
+                if t.level == self.level:
+                    payloads.append(t.payload)
+                    batched.append(True)
+                    continue
+                if t.level == 0:
+                    x = t.payload
+            payloads.append(x)
+            batched.append(False)
+        if primitive.batch_rule is not None:
+            y = primitive.batch_rule(self.size, tuple(batched), *payloads, **params)
+        elif isinstance(primitive, Elementwise):
+            y = self.broadcast(primitive, operands, payloads, batched, params)
+            return wrap(self, y, -1, all_weak(operands))
+        else:
+            y = self.loop(primitive, payloads, batched, params)
+        if primitive.multiple:
+            return tuple([wrap(self, x, -1, False) for x in y])
+        return wrap(self, y, -1, False)
+
+    cdef object broadcast(self, Primitive primitive, tuple operands, list payloads, list batched,
+                          dict params):
+        """Align ranks so that the batch axis stays in front, and apply."""
+        cdef int k
+        cdef Py_ssize_t most = 0, rank
+        cdef tuple shape
+        cdef object x
+        cdef object strong = None
+        for k in range(len(payloads)):
+            rank = ndim_of(payloads[k]) - (1 if batched[k] else 0)
+            if rank > most:
+                most = rank
+        for k in range(len(payloads)):
+            if not batched[k]:
+                continue
+            x = payloads[k]
+            if is_weak(operands[k]):
+                # A lane of a weak scalar adapts to the dtype of its companions.
+                if strong is None:
+                    kinds = [dtype_of(payloads[j]) for j in range(len(payloads))
+                             if not is_weak(operands[j])]
+                    strong = np.result_type(*kinds) if kinds else FLOAT64
+                if is_inexact(strong) and dtype_of(x) != strong and dtype_of(x).kind == "f":
+                    x = primitives.by_name["astype"](x, dtype=strong)
+            shape = shape_of(x)
+            rank = len(shape) - 1
+            if rank < most:
+                shape = (shape[0],) + (1,) * (most - rank) + shape[1:]
+                if type(x) is np_ndarray:
+                    x = x.reshape(shape)
+                else:
+                    x = primitives.by_name["reshape"](x, shape=shape)
+            payloads[k] = x
+        return dispatch(primitive, tuple(payloads), params)
+
+    cdef object loop(self, Primitive primitive, list payloads, list batched, dict params):
+        """The batch rule of last resort: lane by lane."""
+        cdef Py_ssize_t i
+        cdef int k
+        cdef list lanes = []
+        for i in range(self.size):
+            lanes.append(dispatch(primitive, tuple([
+                payloads[k][i] if batched[k] else payloads[k] for k in range(len(payloads))
+            ]), params))
+        stack = array_functions[np.stack]
+        if not lanes:
+            raise ValueError(f"`{primitive.name}` has no batch rule and cannot be mapped over no lanes")
+        if primitive.multiple:
+            return tuple([stack([lane[k] for lane in lanes]) for k in range(len(lanes[0]))])
+        return stack(lanes)
+
+
+cdef class Var:
+    """A value in a recording: what its equation computes, by shape and dtype."""
+
+    def __init__(self, int id, tuple shape, dtype, bint weak=False):
+        self.id = id
+        self.shape = shape
+        self.dtype = dtype
+        self.weak = weak
+
+    @property
+    def ndim(self):
+        return len(self.shape)
+
+    def __repr__(self):
+        return f"%{self.id}:{self.dtype}{list(self.shape)}"
+
+
+cdef class Equation:
+    """One recorded application of a primitive."""
+
+    cdef public Primitive primitive
+    cdef public tuple operands
+    cdef public dict params
+    cdef public tuple outputs
+    cdef public object source
+    cdef public tuple region
+    cdef public object primal
+    cdef public object body
+
+    def __init__(self, Primitive primitive, tuple operands, dict params, tuple outputs,
+                 source=None, tuple region=(), primal=None, body=None):
+        self.primitive = primitive
+        self.operands = operands
+        self.params = params
+        self.outputs = outputs
+        self.source = source
+        self.region = region
+        self.primal = primal
+        self.body = body
+
+    def __repr__(self):
+        return f"{', '.join(map(repr, self.outputs))} = {self.primitive.name}{self.operands}"
+
+
+cdef class Guard:
+    """A decision that Python took from a recorded value."""
+
+    cdef public object var
+    cdef public str kind
+    cdef public object value
+    cdef public object source
+    cdef public int position
+
+    def __init__(self, var, str kind, value, source, int position):
+        self.var = var
+        self.kind = kind
+        self.value = value
+        self.source = source
+        self.position = position
+
+    def __repr__(self):
+        return f"Guard({self.kind} of {self.var!r} == {self.value!r})"
+
+
+# The chain of inner transforms that are recording now, and the primal node that a sweep is at.
+cdef list regions = []
+cdef object primal_var = None
+
+
+def push_region(str kind, detail=None):
+    """Enter a region of the recording: an inner transform, a custom rule."""
+    regions.append((kind, detail))
+
+
+def pop_region():
+    """Leave the innermost region."""
+    regions.pop()
+
+
+def mark_primal(y):
+    """Say which primal value the sweep is at (None: no sweep)."""
+    global primal_var
+    cdef Tracer t
+    primal_var = None
+    if type(y) is Tracer:
+        t = <Tracer> y
+        if t.trace is not None and t.trace.kind == RECORD:
+            primal_var = t.index
+
+
+cdef object source_position():
+    """Return (file, line, function) of the innermost frame outside this package."""
+    frame = sys._getframe(0)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not (name == "autodiff" or name.startswith("autodiff.")) or name == "autodiff.__main__":
+            return (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+        frame = frame.f_back
+    return None
+
+
+cdef class RecordTrace(Trace):
+    """Writes down what is computed, for replay; payloads are concrete values."""
+
+    def __cinit__(self):
+        self.kind = RECORD
+        self.equations = []
+        self.guards = []
+        self.taken_out = None
+        self.count = 0
+
+    cdef Var new_var(self, object value, bint weak):
+        cdef Var var = Var(self.count, shape_of(value), dtype_of(value), weak)
+        self.count += 1
+        return var
+
+    cdef Tracer handle(self, object value, Var var):
+        cdef Tracer t = wrap(self, value, var.id, var.weak)
+        t.tangent = var
+        return t
+
+    def input(self, value, bint weak=False):
+        """Return a handle for an input; its `Var` is `read(handle)[1]`."""
+        return self.handle(value, self.new_var(value, weak))
+
+    def read(self, out):
+        """Return (payload, Var or None) of a result."""
+        cdef Tracer t
+        if type(out) is Tracer:
+            t = <Tracer> out
+            if t.base is not None:
+                refresh(t)
+            if t.level == self.level:
+                return t.payload, t.tangent
+            if t.level == 0:
+                return t.payload, None
+        return out, None
+
+    cdef object process(self, Primitive primitive, tuple operands, dict params):
+        cdef list payloads = []
+        cdef list names = []
+        cdef list outputs
+        cdef object x, y, body = None
+        cdef Tracer t
+        cdef Equation equation
+        cdef bint weak
+        cdef Py_ssize_t start
+        for x in operands:
+            if type(x) is Tracer:
+                t = <Tracer> x
+                if t.level == self.level:
+                    payloads.append(payload_of(t))
+                    names.append(t.tangent)
+                    continue
+                if t.level == 0:
+                    x = np.array(t.payload)
+            payloads.append(x)
+            names.append(x)
+        if primitive.inline:
+            start = len(self.equations)
+            y = primitive.impl(*operands, **params)
+            body = self.equations[start:]
+            del self.equations[start:]
+            results = y if primitive.multiple else (y,)
+            outputs = []
+            for x in results:
+                if not self.owns(x):
+                    x = self.handle(x, self.new_var(x, False))
+                outputs.append(x)
+            equation = Equation(primitive, tuple(names), params,
+                                tuple([(<Tracer> x).tangent for x in outputs]),
+                                source_position(), tuple(regions), primal_var, body)
+            self.equations.append(equation)
+            return tuple(outputs) if primitive.multiple else outputs[0]
+        y = dispatch(primitive, tuple(payloads), params)
+        if primitive.multiple:
+            outputs = [self.handle(x, self.new_var(x, False)) for x in y]
+        else:
+            weak = isinstance(primitive, Elementwise) and all_weak(operands)
+            outputs = [self.handle(y, self.new_var(y, weak))]
+        equation = Equation(primitive, tuple(names), params,
+                            tuple([(<Tracer> x).tangent for x in outputs]),
+                            source_position(), tuple(regions), primal_var, None)
+        self.equations.append(equation)
+        return tuple(outputs) if primitive.multiple else outputs[0]
+
+    cdef object guard(self, Tracer t, str kind, object value):
+        self.guards.append(Guard(t.tangent, kind, value, source_position(), len(self.equations)))
+        return value
+
+
+cdef object take_out(Tracer t, str kind):
+    """Answer `bool(t)`, `int(t)`, `float(t)` …: by guard, by agreement of lanes, or refuse."""
+    cdef object x
+    cdef Trace trace = t.trace
+    if t.base is not None:
+        refresh(t)
+    if trace is None:
+        return convert(t.payload, kind)
+    if not trace.alive:
+        raise leaked(t)
+    if trace.kind == REVERSE or trace.kind == FORWARD:
+        if kind == "float" or kind == "complex":
+            raise error("TracerConversionError")(
+                f"`{kind}()` of a value that is being differentiated would drop its derivative. "
+                "Math functions: use `np.sin(x)` instead of `math.sin(x)`. Storing into an "
+                "array: make the array with `autodiff.numpy.zeros`. If no derivative should "
+                "flow: `autodiff.stop_gradient(x)`.")
+        if t.form == NUMBER:
+            return convert(np_float64(t.number), kind)
+        if type(t.payload) is Tracer:
+            return take_out(<Tracer> t.payload, kind)
+        return convert(t.payload, kind)
+    if trace.kind == BATCH:
+        return agree(t, kind)
+    # RECORD
+    if type(t.payload) is Tracer:
+        x = take_out(<Tracer> t.payload, kind)
+    else:
+        x = convert(t.payload, kind)
+    if kind == "float" or kind == "complex":
+        if (<RecordTrace> trace).taken_out is None:
+            (<RecordTrace> trace).taken_out = source_position()
+    return (<RecordTrace> trace).guard(t, kind, x)
+
+
+cdef object agree(Tracer t, str kind):
+    """One answer for all lanes of a batch, or an error that says that they differ."""
+    cdef object x = t.payload
+    if ndim_of(t) > 0 and t.size != 1:
+        raise ValueError("the truth value of an array with more than one element is ambiguous; "
+                         "use np.any or np.all")
+    if (kind == "float" or kind == "complex"):
+        raise error("TracerConversionError")(
+            f"`{kind}()` of a value that `vmap` runs for many lanes at once; use NumPy functions "
+            "on it instead")
+    if type(x) is Tracer:
+        x = concrete(x)
+    values = np.asarray(x).reshape(-1)
+    if kind == "bool":
+        values = values.astype(bool)
+    if values.size == 0:
+        raise error("BatchError")(f"`{kind}()` of a value that vmap maps over no lanes")
+    if not (values == values[0]).all():
+        raise error("BatchError")(
+            f"the lanes of a `vmap` disagree: Python took `{kind}()` of a value that differs "
+            "between them, so one branch cannot serve all. Write the choice with "
+            "`np.where(condition, a, b)`, or loop over the lanes in Python.")
+    return convert(values[0], kind)
+
+
+cdef object convert(object x, str kind):
+    if kind == "bool":
+        return bool(x)
+    if kind == "int":
+        return int(x)
+    if kind == "float":
+        return float(x)
+    if kind == "complex":
+        return complex(x)
+    return x.__index__() if hasattr(x, "__index__") else index_error(x)
+
+
+cdef object index_error(object x):
+    raise TypeError("only integer scalar arrays can be converted to a scalar index")
+
+
+def concrete(x):
+    """Return the value of a traced integer or boolean as an ndarray; recordings guard on it.
+
+    What is returned steers Python: the shape of a mask's result, an index taken by value.
+    """
+    cdef Tracer t
+    cdef object value
+    if type(x) is not Tracer:
+        return x
+    t = <Tracer> x
+    if t.base is not None:
+        refresh(t)
+    if t.trace is None:
+        return t.payload
+    if not t.trace.alive:
+        raise leaked(t)
+    if t.form == NUMBER:
+        return np_float64(t.number)
+    if t.trace.kind == BATCH:
+        raise error("BatchError")(
+            "a value that differs between the lanes of a `vmap` decides a shape or an index that "
+            "must be the same for all; write it with `np.where` or integer indices")
+    value = concrete(t.payload)
+    if t.trace.kind == RECORD:
+        (<RecordTrace> t.trace).guard(t, "shape", value)
+    return value
+
+
+cdef object concrete_for_display(Tracer t):
+    """The value for people: takes nothing out, guards nothing."""
+    cdef object x
+    if t.base is not None:
+        refresh(t)
+    if t.form == NUMBER:
+        return np_float64(t.number)
+    x = t.payload
+    while type(x) is Tracer:
+        x = (<Tracer> x).payload if (<Tracer> x).form != NUMBER else np_float64((<Tracer> x).number)
+    return x
+
+
+# --- the fast path: float64 scalars and contiguous arrays, first order -----------------------
+
+cdef int ADD = loops.code_of("add")
+cdef int SUBTRACT = loops.code_of("subtract")
+cdef int MULTIPLY = loops.code_of("multiply")
+cdef int DIVIDE = loops.code_of("divide")
+cdef int FLOOR_DIVIDE = loops.code_of("floor_divide")
+cdef int REMAINDER = loops.code_of("remainder")
+cdef int NEGATIVE = loops.code_of("negative")
+cdef int POSITIVE = loops.code_of("positive")
+cdef int ABSOLUTE = loops.code_of("absolute")
+cdef int POWER = loops.code_of("power")
+cdef int SQUARE = loops.code_of("square")
+cdef int LESS = loops.code_of("less")
+cdef int LESS_EQUAL = loops.code_of("less_equal")
+cdef int GREATER = loops.code_of("greater")
+cdef int GREATER_EQUAL = loops.code_of("greater_equal")
+cdef int EQUAL = loops.code_of("equal")
+cdef int NOT_EQUAL = loops.code_of("not_equal")
+
+
+cdef Elementwise row_of(int op):
+    return <Elementwise> primitives.rows[op]
+
+
+cdef Elementwise row_named(str name):
+    return <Elementwise> primitives.rows[loops.code_of(name)]
+
+
+cdef double number_through_numpy(int op, double a, double b) except? -1e300:
+    """A row on doubles by NumPy itself: warnings and errors as `np.errstate` says."""
+    cdef Elementwise row = row_of(op)
+    if row.nin == 2:
+        return <double> row.ufunc(np_float64(a), np_float64(b))
+    return <double> row.ufunc(np_float64(a))
+
+
+cdef object unary(int op, Tracer t):
+    """Apply a one-operand row."""
+    cdef Trace trace
+    cdef double y = 0.0
+    cdef object out, tangent
+    cdef npy_intp n
+    cdef double *x
+    if t.base is not None:
+        refresh(t)
+    trace = t.trace
+    if (t.form == VALUE or trace is None or not trace.alive or not loops.has_kernel(op, 0)
+            or (t.form == VECTOR and not loops.has_loop(op))):
+        return dispatch(row_of(op), (t,), None)
+    if t.form == NUMBER:
+        if not loops.scalar_value(op, t.number, 0.0, &y):
+            y = number_through_numpy(op, t.number, 0.0)
+        return number_result(op, trace, t, None, t.number, 0.0, y, t.weak)
+    n = cnp.PyArray_SIZE(<cnp.ndarray> t.payload)
+    x = <double *> cnp.PyArray_DATA(<cnp.ndarray> t.payload)
+    out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(<cnp.ndarray> t.payload),
+                            cnp.PyArray_DIMS(<cnp.ndarray> t.payload), cnp.NPY_DOUBLE, 0)
+    if not loops.array_value(op, n, x, 0.0, NULL, 0.0,
+                             <double *> cnp.PyArray_DATA(<cnp.ndarray> out)):
+        out = row_of(op).ufunc(t.payload)
+    return vector_result(op, trace, t, None, t.payload, 0.0, None, 0.0, out, n)
+
+
+cdef inline object number_result(int op, Trace trace, Tracer a, Tracer b, double xa, double xb,
+                                 double y, bint weak):
+    """The handle of a scalar result: a node on the tape, or a dual number."""
+    cdef Tracer t = blank(trace)
+    cdef Node *node
+    cdef Tape tape
+    cdef double tangent
+    t.form = NUMBER
+    t.number = y
+    t.weak = weak
+    if trace.kind == REVERSE:
+        tape = (<ReverseTrace> trace).tape
+        t.index = <int> tape.size
+        node = append(tape)
+        node.op = op
+        node.kind = tapes.SCALAR
+        node.flags = 0
+        node.a = a.index if a is not None else -1
+        node.b = b.index if b is not None else -1
+        node.xa = xa
+        node.xb = xb
+        node.xy = y
+        node.oa = node.ob = node.oy = NULL
+        return t
+    tangent = 0.0
+    if a is not None:
+        tangent = scalar_scale(a.number_tangent, op, 0, xa, xb, y)
+    if b is not None:
+        tangent += scalar_scale(b.number_tangent, op, 1, xa, xb, y)
+    t.number_tangent = tangent
+    return t
+
+
+cdef inline double scalar_scale(double g, int op, int k, double a, double b, double y) noexcept:
+    cdef signed char c = loops.constant(op, k)
+    if c:
+        return g if c > 0 else -g
+    return 0.0 if g == 0 else g * loops.partial(op, k, a, b, y)
+
+
+cdef inline object keep(object x, Tracer t):
+    """What a node keeps of an operand array: an outsider's small array is copied."""
+    if t is None and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096:
+        return cnp.PyArray_NewCopy(<cnp.ndarray> x, cnp.NPY_CORDER)
+    return x
+
+
+cdef object vector_result(int op, Trace trace, Tracer ta, Tracer tb, object a, double xa,
+                          object b, double xb, object y, npy_intp n):
+    """The handle of an array result; `a`, `b` are None where the operand is the scalar."""
+    cdef Tracer t = blank(trace)
+    cdef Node *node
+    cdef Tape tape
+    cdef unsigned char reads = 0
+    cdef object tangent, part
+    cdef double *pa = <double *> cnp.PyArray_DATA(<cnp.ndarray> a) if a is not None else NULL
+    cdef double *pb = <double *> cnp.PyArray_DATA(<cnp.ndarray> b) if b is not None else NULL
+    cdef double *py = <double *> cnp.PyArray_DATA(<cnp.ndarray> y)
+    cdef double *pt
+    cdef bint started = False
+    t.form = VECTOR
+    t.payload = y
+    if trace.kind == REVERSE:
+        tape = (<ReverseTrace> trace).tape
+        if ta is not None:
+            reads = loops.reads(op, 0)
+        if tb is not None:
+            reads |= loops.reads(op, 1)
+        if a is not None:
+            a = keep(a, ta) if reads & 1 else None
+        if b is not None:
+            b = keep(b, tb) if reads & 2 else None
+        t.index = <int> tape.size
+        node = append(tape)
+        node.op = op
+        node.kind = tapes.ARRAY
+        node.flags = (tapes.A_ARRAY if pa != NULL else 0) | (tapes.B_ARRAY if pb != NULL else 0)
+        node.a = ta.index if ta is not None else -1
+        node.b = tb.index if tb is not None else -1
+        node.n = n
+        node.xa = xa
+        node.xb = xb
+        node.xy = 0.0
+        node.oa = node.ob = node.oy = NULL
+        if a is not None:
+            node.oa = <PyObject *> a
+            Py_INCREF(a)
+        if b is not None:
+            node.ob = <PyObject *> b
+            Py_INCREF(b)
+        if reads & 4:
+            node.oy = <PyObject *> y
+            Py_INCREF(y)
+        return t
+    tangent = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(<cnp.ndarray> y),
+                                cnp.PyArray_DIMS(<cnp.ndarray> y), cnp.NPY_DOUBLE, 0)
+    pt = <double *> cnp.PyArray_DATA(<cnp.ndarray> tangent)
+    if ta is not None:
+        loops.derive(op, 0, n, pa, xa, pb, xb, py,
+                     <double *> cnp.PyArray_DATA(<cnp.ndarray> ta.tangent) if pa != NULL else NULL,
+                     ta.number_tangent, pt, False)
+        started = True
+    if tb is not None:
+        loops.derive(op, 1, n, pa, xa, pb, xb, py,
+                     <double *> cnp.PyArray_DATA(<cnp.ndarray> tb.tangent) if pb != NULL else NULL,
+                     tb.number_tangent, pt, started)
+    t.tangent = tangent
+    return t
+
+
+cdef inline int form_of(object x, Tracer t, double *number, bint *weak) except -1:
+    """How an operand of a binary row can be taken: NUMBER, VECTOR, or VALUE (not here)."""
+    if t is not None:
+        if t.form == NUMBER:
+            number[0] = t.number
+            weak[0] = t.weak
+        return t.form
+    if PyFloat_CheckExact(x):
+        number[0] = PyFloat_AS_DOUBLE(x)
+        weak[0] = True
+        return NUMBER
+    if type(x) is np_ndarray:
+        if tapes.is_fast_array(x) and cnp.PyArray_NDIM(<cnp.ndarray> x) > 0:
+            return VECTOR
+        return VALUE
+    if PyLong_CheckExact(x):
+        if -9007199254740992 <= x <= 9007199254740992:
+            number[0] = PyLong_AsDouble(x)
+            weak[0] = True
+            return NUMBER
+        return VALUE
+    if type(x) is np_float64:
+        number[0] = PyFloat_AS_DOUBLE(x)
+        weak[0] = False
+        return NUMBER
+    return VALUE
+
+
+cdef object binary(int op, object a, object b):
+    """Apply a two-operand row."""
+    cdef Tracer ta = None
+    cdef Tracer tb = None
+    cdef Trace trace
+    cdef double xa = 0.0, xb = 0.0, y = 0.0
+    cdef bint wa = False, wb = False
+    cdef int fa, fb
+    cdef object out, like
+    cdef npy_intp n
+    if type(a) is Tracer:
+        ta = <Tracer> a
+        if ta.base is not None:
+            refresh(ta)
+    if type(b) is Tracer:
+        tb = <Tracer> b
+        if tb.base is not None:
+            refresh(tb)
+        if ta is None:
+            trace = tb.trace
+        elif ta.trace is not tb.trace:
+            return slow_binary(op, a, b)
+        else:
+            trace = ta.trace
+    else:
+        trace = ta.trace
+    if trace is None or not trace.alive or trace.kind > FORWARD:
+        return slow_binary(op, a, b)
+    if (ta is not None and not loops.has_kernel(op, 0)) or (tb is not None and not loops.has_kernel(op, 1)):
+        return slow_binary(op, a, b)
+    fa = form_of(a, ta, &xa, &wa)
+    if fa == VALUE:
+        return slow_binary(op, a, b)
+    fb = form_of(b, tb, &xb, &wb)
+    if fb == VALUE:
+        return slow_binary(op, a, b)
+    if fa == NUMBER and fb == NUMBER:
+        if not loops.scalar_value(op, xa, xb, &y):
+            y = number_through_numpy(op, xa, xb)
+        return number_result(op, trace, ta, tb, xa, xb, y, wa and wb)
+    if not loops.has_loop(op):
+        return slow_binary(op, a, b)
+    a = None if fa == NUMBER else (a if ta is None else ta.payload)
+    b = None if fb == NUMBER else (b if tb is None else tb.payload)
+    like = a if a is not None else b
+    if a is not None and b is not None and not cnp.PyArray_SAMESHAPE(<cnp.ndarray> a, <cnp.ndarray> b):
+        return slow_binary(op, a if ta is None else ta, b if tb is None else tb)
+    n = cnp.PyArray_SIZE(<cnp.ndarray> like)
+    out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(<cnp.ndarray> like),
+                            cnp.PyArray_DIMS(<cnp.ndarray> like), cnp.NPY_DOUBLE, 0)
+    if not loops.array_value(op, n,
+                             <double *> cnp.PyArray_DATA(<cnp.ndarray> a) if a is not None else NULL, xa,
+                             <double *> cnp.PyArray_DATA(<cnp.ndarray> b) if b is not None else NULL, xb,
+                             <double *> cnp.PyArray_DATA(<cnp.ndarray> out)):
+        out = row_of(op).ufunc(a if a is not None else xa, b if b is not None else xb)
+    return vector_result(op, trace, ta, tb, a, xa, b, xb, out, n)
+
+
+cdef object slow_binary(int op, object a, object b):
+    if not operand_like(a) or not operand_like(b):
+        return NotImplemented
+    return dispatch(row_of(op), (a, b), None)
+
+
+cdef bint operand_like(object x):
+    """Tell whether an operator may take `x`; others get the chance of their own method."""
+    if type(x) is Tracer or isinstance(x, (np_ndarray, np_generic, float, int, complex, list, tuple)):
+        return True
+    return hasattr(x, "__array__")
+
+
+cdef object power_operator(object a, object b):
+    """`a ** b`, which takes other roads in NumPy than `np.power`."""
+    cdef Tracer ta, tb
+    cdef double y
+    cdef double xb = 0.0, xa = 0.0
+    cdef bint weak = False, wa = False
+    cdef object out
+    if type(a) is Tracer:
+        ta = <Tracer> a
+        if ta.base is not None:
+            refresh(ta)
+        if type(b) is Tracer:
+            tb = <Tracer> b
+            if tb.base is not None:
+                refresh(tb)
+        else:
+            tb = None
+        if (ta.trace is not None and ta.trace.alive and ta.trace.kind <= FORWARD
+                and ta.form != VALUE and (tb is None or (tb.form == NUMBER and tb.trace is ta.trace))
+                and form_of(b, tb, &xb, &weak) == NUMBER):
+            if ta.form == NUMBER:
+                y = pow(ta.number, xb)
+                if not isfinite(y) or fabs(y) < 2.2250738585072014e-308:
+                    y = <double> (np_float64(ta.number) ** np_float64(xb))
+                if xb == 2.0 and tb is None:
+                    return number_result(SQUARE, ta.trace, ta, None, ta.number, 0.0, y, ta.weak and weak)
+                return number_result(POWER, ta.trace, ta, tb, ta.number, xb, y, ta.weak and weak)
+            if tb is None:
+                out = ta.payload ** b
+                if tapes.is_fast_array(out):
+                    if xb == 2.0:
+                        return vector_result(SQUARE, ta.trace, ta, None, ta.payload, 0.0, None, 0.0,
+                                             out, cnp.PyArray_SIZE(<cnp.ndarray> out))
+                    return vector_result(POWER, ta.trace, ta, None, ta.payload, 0.0, None, xb,
+                                         out, cnp.PyArray_SIZE(<cnp.ndarray> out))
+    if not operand_like(a) or not operand_like(b):
+        return NotImplemented
+    if (type(b) is int or type(b) is float) and b == 2 and type(a) is Tracer and is_inexact(dtype_of(a)) and ndim_of(a) > 0:
+        return dispatch(row_of(SQUARE), (a,), None)
+    return dispatch(row_of(POWER), (a, b), None)
+
+
+cdef object compare(int op, object a, object b):
+    """A comparison: no derivative, so it is applied one level lower."""
+    cdef Tracer ta, tb
+    cdef double xa = 0.0, xb = 0.0
+    cdef bint wa = False, wb = False
+    cdef bint result
+    ta = <Tracer> a
+    if ta.base is not None:
+        refresh(ta)
+    if ta.form == NUMBER and ta.trace.alive:
+        tb = <Tracer> b if type(b) is Tracer else None
+        if tb is not None and tb.base is not None:
+            refresh(tb)
+        if (tb is None or tb.trace is ta.trace) and form_of(b, tb, &xb, &wb) == NUMBER:
+            xa = ta.number
+            if op == LESS:
+                result = xa < xb
+            elif op == LESS_EQUAL:
+                result = xa <= xb
+            elif op == GREATER:
+                result = xa > xb
+            elif op == GREATER_EQUAL:
+                result = xa >= xb
+            elif op == EQUAL:
+                result = xa == xb
+            else:
+                result = xa != xb
+            return np_true if result else np_false
+    if b is None or isinstance(b, str):
+        if op == EQUAL or op == NOT_EQUAL:
+            return np.full(shape_of(a), op == NOT_EQUAL)[()]
+        return NotImplemented
+    if not operand_like(b):
+        return NotImplemented
+    return dispatch(row_of(op), (a, b), None)
+
+
+cdef object apply(Primitive primitive, tuple operands, dict params):
+    """Apply a primitive: what calling it does."""
+    cdef Elementwise row
+    cdef object a, b
+    if params is None:
+        row = <Elementwise> primitive
+        if row.opcode >= 0:
+            a = operands[0]
+            if row.nin == 1:
+                if type(a) is Tracer:
+                    return unary(row.opcode, <Tracer> a)
+            elif row.nin == 2:
+                b = operands[1]
+                if type(a) is Tracer or type(b) is Tracer:
+                    a = binary(row.opcode, a, b)
+                    if a is NotImplemented:
+                        return dispatch(primitive, operands, None)
+                    return a
+    return dispatch(primitive, operands, params)
+
+
+# --- ufunc calls with keywords, ufunc methods ------------------------------------------------
+
+
+cdef bint any_traced(tuple operands):
+    for x in operands:
+        if type(x) is Tracer and (<Tracer> x).level > 0:
+            return True
+        if (type(x) is list or type(x) is tuple) and holds_tracer(x):
+            return True
+    return False
+
+
+cdef object ufunc_call(Elementwise row, tuple operands, dict keywords):
+    """A row called with NumPy's ufunc keywords."""
+    cdef object out = None, where = True, dtype = None, result
+    keywords = dict(keywords)
+    if len(operands) == row.nin + 1:
+        keywords["out"] = operands[row.nin]
+        operands = operands[:row.nin]
+    if len(operands) != row.nin:
+        raise TypeError(f"{row.name}() takes from {row.nin} to {row.nin + 1} positional arguments "
+                        f"but {len(operands)} were given")
+    out = keywords.pop("out", None)
+    if type(out) is tuple:
+        out = out[0]
+    where = keywords.get("where", True)
+    if not any_traced(operands) and not (type(where) is Tracer) and not (
+            type(out) is Tracer and (<Tracer> out).level > 0):
+        operands = tuple([lower(x) for x in operands])
+        if out is None:
+            return row.ufunc(*operands, **keywords)
+        if type(out) is Tracer:
+            set_item(<Tracer> out, Ellipsis, row.ufunc(*operands, **keywords))
+            return out
+        return row.ufunc(*operands, out=out, **keywords)
+    keywords.pop("where", None)
+    dtype = keywords.pop("dtype", None)
+    for name, value in keywords.items():
+        if not ((name == "casting" and value == "same_kind") or (name == "order" and value == "K")
+                or (name == "subok")):
+            raise TypeError(f"`{row.name}` of a traced value does not take `{name}={value!r}`")
+    if out is not None and type(out) is not Tracer:
+        raise TypeError(
+            f"`{row.name}(…, out=…)`: a plain ndarray cannot take a traced result, its derivative "
+            "would be lost. Make the array with `autodiff.numpy.zeros` or "
+            "`autodiff.numpy.empty`, or use the returned value.")
+    if dtype is not None:
+        operands = tuple([primitives.by_name["astype"](x, dtype=np.dtype(dtype)) for x in operands])
+    result = apply(row, operands, None)
+    if where is not True:
+        if out is None:
+            raise TypeError(f"`{row.name}(…, where=…)` of a traced value needs `out=`: elements "
+                            "where the mask is False have no value otherwise")
+        result = primitives.by_name["select"](where, result, out)
+    if out is not None:
+        set_item(<Tracer> out, Ellipsis, result)
+        return out
+    return result
+
+
+def ufunc_method(ufunc, str method, tuple operands, dict keywords):
+    """`np.add.reduce(x)` and its kin."""
+    cdef object function
+    cdef str name = ufunc.__name__
+    if not any_traced(operands):
+        if isinstance(ufunc, Elementwise):
+            ufunc = (<Elementwise> ufunc).ufunc
+        if method == "at" and type(operands[0]) is Tracer:
+            function = ufunc_methods.get((name, method))
+            if function is not None:
+                return function(*operands, **keywords)
+        return getattr(ufunc, method)(*[lower(x) for x in operands], **keywords)
+    function = ufunc_methods.get((name, method))
+    if function is None:
+        raise error("UnsupportedFunctionError")(
+            f"`numpy.{name}.{method}` is not supported on traced values yet; write it with "
+            "supported functions")
+    return function(*operands, **keywords)
+
+
+cdef object array_ufunc(object ufunc, str method, tuple inputs, dict keywords):
+    cdef object function
+    if method == "__call__":
+        function = ufunc_functions.get(ufunc)
+        if function is None:
+            function = find_ufunc(ufunc)
+        if type(function) is Elementwise:
+            if not keywords:
+                return apply(<Primitive> function, inputs, None)
+            return ufunc_call(<Elementwise> function, inputs, keywords)
+        if keywords.get("out") is not None and type(keywords["out"]) is tuple and len(keywords["out"]) == 1:
+            keywords = dict(keywords, out=keywords["out"][0])
+        return function(*inputs, **keywords)
+    return ufunc_method(ufunc, method, inputs, keywords)
+
+
+cdef object find_ufunc(object ufunc):
+    """Look a ufunc up by name, once (SciPy's are not known before SciPy is loaded)."""
+    cdef object function = array_functions.get(ufunc)
+    if function is None:
+        function = ufunc_functions.get(ufunc.__name__)
+    if function is None:
+        code = loops.code_of(ufunc.__name__)
+        if code >= 0:
+            function = primitives.rows[code]
+    if function is None:
+        raise error("UnsupportedFunctionError")(
+            f"the ufunc `{ufunc.__name__}` is not supported on traced values yet. Write it with "
+            "supported NumPy functions, or give it a derivative with `autodiff.primitive`.")
+    ufunc_functions[ufunc] = function
+    return function
+
+
+# --- indexing, views, writes -----------------------------------------------------------------
+
+
+def iterate(Tracer t, Py_ssize_t n):
+    """Yield `t[0]`, `t[1]`, …"""
+    cdef Py_ssize_t i
+    for i in range(n):
+        yield get_item(t, i)
+
+
+cdef object get_item(Tracer t, object index):
+    cdef Py_ssize_t i, n
+    cdef Tracer result
+    cdef ReverseTrace reverse
+    cdef Node *node
+    cdef object y, shape
+    if t.base is not None:
+        refresh(t)
+    if t.form == VECTOR and PyLong_CheckExact(index) and t.trace.alive:
+        if cnp.PyArray_NDIM(<cnp.ndarray> t.payload) == 1:
+            n = cnp.PyArray_DIM(<cnp.ndarray> t.payload, 0)
+            i = index
+            if i < 0:
+                i += n
+            if 0 <= i < n:
+                result = blank(t.trace)
+                result.form = NUMBER
+                result.number = (<double *> cnp.PyArray_DATA(<cnp.ndarray> t.payload))[i]
+                if t.trace.kind == FORWARD:
+                    result.number_tangent = (
+                        <double *> cnp.PyArray_DATA(<cnp.ndarray> t.tangent))[i]
+                    return result
+                shape = (n,)
+                reverse = <ReverseTrace> t.trace
+                result.index = <int> reverse.tape.size
+                node = append(reverse.tape)
+                node.op = 0
+                node.kind = tapes.GATHER
+                node.flags = 0
+                node.a = t.index
+                node.b = -1
+                node.n = i
+                node.oa = node.oy = NULL
+                node.ob = <PyObject *> shape
+                Py_INCREF(shape)
+                return result
+    y = getitem_function(t, index)
+    if type(y) is Tracer and is_basic(index) and ndim_of(y) > 0:
+        mark_view(y, t, "getitem", index)
+    return y
+
+
+cdef bint is_basic(object index):
+    """Tell whether an index makes a view: integers, slices, None, Ellipsis."""
+    if type(index) is not tuple:
+        index = (index,)
+    for part in index:
+        if not (part is None or part is Ellipsis or isinstance(part, slice)
+                or (isinstance(part, int) and not isinstance(part, bool))
+                or (isinstance(part, np_generic) and part.dtype.kind in "iu")):
+            return False
+    return True
+
+
+def mark_view(Tracer y, Tracer base, str kind, detail):
+    """Say that `y` is a view of `base`: writing into one changes the other."""
+    if y is base:
+        return y
+    y.base = base
+    y.view = (kind, detail)
+    y.base_version = base.version
+    return y
+
+
+cdef object read_view(Tracer base, tuple view):
+    if view[0] == "getitem":
+        return getitem_function(base, view[1])
+    return methods[view[0]](base, view[1])
+
+
+cdef object write_view(Tracer base, tuple view, Tracer value):
+    """Write the value of a view back into its base."""
+    cdef object whole
+    if view[0] == "getitem":
+        set_item(base, view[1], value)
+    elif view[0] == "reshape":
+        set_item(base, Ellipsis, primitives.by_name["reshape"](plain(value), shape=shape_of(base)))
+    else:
+        axes = view[1]
+        inverse = tuple(np.argsort(axes).tolist())
+        set_item(base, Ellipsis, primitives.by_name["transpose"](plain(value), axes=inverse))
+
+
+cdef object plain(Tracer t):
+    """A handle with the same value and no base."""
+    cdef Tracer new = Tracer.__new__(Tracer)
+    adopt(new, t)
+    return new
+
+
+cdef object set_item(Tracer t, object index, object value):
+    """`t[index] = value`: rebind the handle, and write through to the base of a view."""
+    cdef object new, payload
+    if t.base is not None:
+        refresh(t)
+    if t.trace is not None and not t.trace.alive:
+        raise leaked(t)
+    value = lower(value)
+    index = lower_index(index)
+    if is_inexact(dtype_of(value)) and not is_inexact(dtype_of(t)) and is_traced(value):
+        raise TypeError(
+            f"cannot write a traced floating-point value into an array of dtype {dtype_of(t)}; "
+            "make the array with a floating dtype")
+    if t.level == 0 and not is_traced(value) and not holds_tracer(value) and not holds_tracer(index):
+        payload = t.payload
+        if Py_REFCNT(payload) > 2 or not payload.flags.writeable or payload.base is not None:
+            payload = np.array(payload)
+            t.payload = payload
+        payload[index] = value
+    else:
+        if t.form == NUMBER or ndim_of(t) == 0 and not (index is Ellipsis or index == ()):
+            raise TypeError("a traced scalar does not support item assignment")
+        new = index_set_function(plain(t), index, value)
+        adopt(t, new)
+    t.version += 1
+    if t.base is not None:
+        write_view(t.base, t.view, t)
+        t.base_version = t.base.version
+
+
+cdef object lower_index(object index):
+    if type(index) is tuple:
+        return tuple([lower(x) for x in index])
+    return lower(index)
+
+
+cdef object update(Tracer t, object result):
+    """`t += …`: in place for arrays, a new value for scalars, as NumPy has it."""
+    if result is NotImplemented:
+        return NotImplemented
+    if t.form == NUMBER or ndim_of(t) == 0:
+        return result
+    if shape_of(result) != shape_of(t):
+        raise ValueError(f"non-broadcastable output operand with shape {shape_of(t)} doesn't match "
+                         f"the broadcast shape {shape_of(result)}")
+    if dtype_of(result) != dtype_of(t):
+        if not np.can_cast(dtype_of(result), dtype_of(t), "same_kind"):
+            raise TypeError(f"cannot cast the result of an in-place operation from "
+                            f"{dtype_of(result)} to {dtype_of(t)}")
+        result = primitives.by_name["astype"](result, dtype=dtype_of(t))
+    adopt(t, plain(result) if type(result) is Tracer else result)
+    t.version += 1
+    if t.base is not None:
+        write_view(t.base, t.view, t)
+        t.base_version = t.base.version
+    return t
+
+
+# --- inside a transform ----------------------------------------------------------------------
+
+
+def enter_transform():
+    """Say that a transform runs in this thread (creation functions then return handles)."""
+    global ad_inside
+    ad_inside += 1
+
+
+def leave_transform():
+    """Undo one `enter_transform`."""
+    global ad_inside
+    ad_inside -= 1
+
+
+def inside_transform():
+    """Tell whether a transform runs in this thread."""
+    return ad_inside > 0
+
+
+# --- registration from above -----------------------------------------------------------------
+
+
+def register_array_function(function, implementation):
+    """Let `implementation` answer a NumPy function called with a traced value."""
+    array_functions[function] = implementation
+    if isinstance(function, np.ufunc):
+        ufunc_functions[function] = implementation
+
+
+def register_method(str name, function):
+    """Give handles a method: `function(x, …)`."""
+    methods[name] = function
+
+
+def register_property(str name, function):
+    """Give handles a property: `function(x)`."""
+    properties[name] = function
+
+
+def register_ufunc(ufunc, function):
+    """Let `function` answer a ufunc (an object, or a name to be found later)."""
+    ufunc_functions[ufunc] = function
+
+
+def register_ufunc_method(ufunc, str method, function):
+    """Let `function` answer `ufunc.method(…)`."""
+    ufunc_methods[(ufunc.__name__, method)] = function
+
+
+def register_operator(str name, function):
+    """Set the function behind an operator that no row provides ("matmul")."""
+    operators[name] = function
+
+
+def register_getitem(function):
+    """Set the function behind `x[index]`."""
+    global getitem_function
+    getitem_function = function
+
+
+def register_index_set(function):
+    """Set the function that returns the whole array after `x[index] = value`."""
+    global index_set_function
+    index_set_function = function
+
+
+def registered_array_functions():
+    """Return the NumPy functions that are answered for traced values."""
+    return dict(array_functions)
+
+
+primitives.install_dispatch(apply, ufunc_call)
+tape_module.install(transposition, mark_primal)
