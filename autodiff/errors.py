@@ -20,6 +20,7 @@ __all__ = [
     "StructureError",
     "TracerConversionError",
     "UnsupportedError",
+    "UnsupportedFunctionError",
 ]
 
 
@@ -170,7 +171,13 @@ class RuleError(AutodiffError, TypeError):
 
 
 class UnsupportedError(AutodiffError, TypeError):
-    """A NumPy function or a dtype has no derivative rule in this package."""
+    """A dtype, a keyword or a function is outside of what this package can differentiate."""
+
+    sentence = "this is outside of what can be differentiated here."
+
+
+class UnsupportedFunctionError(UnsupportedError):
+    """A NumPy function has no derivative rule in this package."""
 
     sentence = (
         "this NumPy function has no derivative rule here. Compose it from functions that have one, "

@@ -354,6 +354,8 @@ def loop(p, target, buffers):
     block = Block(leaf)
     value = block.write(p)
     result = f"ad_scale(g[i], {value})" if target == "out" else value
+    if p == ("number", 0.0):
+        result = value
     body = "".join(f"        {line}\n" for line in block.lines)
     return (
         f"    AD_INDEPENDENT\n    for (npy_intp i = 0; i < n; i++) {{\n{body}"

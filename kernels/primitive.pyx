@@ -5,20 +5,31 @@ A `Primitive` holds rules and nothing that depends on a call. Who reads them: th
 `tracer.pyx` (forward, batch, recording) and the sweep in `tape.pyx` (reverse).
 """
 
+import sys
+
 import numpy as np
 
+from cpython.ref cimport Py_INCREF, PyObject
+
+cdef extern from "Python.h":
+    void PyErr_SetObject(PyObject *type, PyObject *value)
 
 cdef dispatch_function _apply = NULL
 cdef ufunc_call _call = NULL
+cdef unary_row _row1 = NULL
+cdef binary_row _row2 = NULL
 cdef dict by_name = {}
 cdef list rows = []
 ALL = object()
 
 
-cdef void install_dispatch(dispatch_function apply, ufunc_call call):
-    global _apply, _call
+cdef void install_dispatch(dispatch_function apply, ufunc_call call, unary_row row1,
+                           binary_row row2):
+    global _apply, _call, _row1, _row2
     _apply = apply
     _call = call
+    _row1 = row1
+    _row2 = row2
 
 
 def primitive_named(str name):
@@ -82,8 +93,13 @@ cdef class Primitive:
         self.tangents = {}
         self.adjoints = {}
         self.read_by = {}
+        self.shortcut = NO_SHORTCUT
         if register:
             by_name[name] = self
+            if name == "sum":
+                self.shortcut = WHOLE_SUM
+            elif name == "mean":
+                self.shortcut = WHOLE_MEAN
 
     def linear(self, int k, adjoint, needs=None):
         """State that the primitive is linear in operand `k` alone."""
@@ -193,6 +209,58 @@ def no_rule(Primitive primitive, int k, str mode):
     )
 
 
+cdef extern from *:
+    """
+    typedef PyObject *(*ad_apply2)(PyObject *, PyObject *, PyObject *);
+    /* Makes calls of a type go through the function pointer at `offset` in its instances. */
+    static void ad_enable_vectorcall(PyObject *type, Py_ssize_t offset) {
+        PyTypeObject *t = (PyTypeObject *)type;
+        t->tp_vectorcall_offset = offset;
+        t->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+        PyType_Modified(t);
+    }
+    static Py_ssize_t ad_offset(PyObject *self, void *field) {
+        return (Py_ssize_t)((char *)field - (char *)self);
+    }
+    """
+    void ad_enable_vectorcall(object type, Py_ssize_t offset)
+    Py_ssize_t ad_offset(PyObject *self, void *field)
+    Py_ssize_t PyVectorcall_NARGS(size_t n)
+
+
+cdef PyObject *call_row(PyObject *self, PyObject *const *args, size_t count, PyObject *names) noexcept:
+    """Call a row with positional operands in C; keywords take the ordinary road."""
+    try:
+        result = call_row_checked(<Elementwise> self, args, PyVectorcall_NARGS(count),
+                                  None if names == NULL else <object> names)
+    except BaseException:
+        # Restore what was raised: a vectorcall function answers NULL with the error set.
+        exception = sys.exc_info()[1]
+        kind = type(exception)
+        PyErr_SetObject(<PyObject *> kind, <PyObject *> exception)
+        return NULL
+    Py_INCREF(result)
+    return <PyObject *> result
+
+
+cdef object call_row_checked(Elementwise row, PyObject *const *args, Py_ssize_t n, tuple names):
+    cdef Py_ssize_t i
+    cdef dict keywords
+    if names is None and n == row.nin:
+        if n == 1:
+            return _row1(row, <object> args[0])
+        if n == 2:
+            return _row2(row, <object> args[0], <object> args[1])
+    operands = tuple([<object> args[i] for i in range(n)])
+    if names is None and n == row.nin:
+        return _apply(row, operands, None)
+    keywords = {}
+    if names is not None:
+        for i in range(len(names)):
+            keywords[names[i]] = <object> args[n + i]
+    return _call(row, operands, keywords)
+
+
 cdef class Elementwise(Primitive):
     """A row of the table of elementwise primitives; callable as NumPy's ufunc of that name.
 
@@ -203,6 +271,7 @@ cdef class Elementwise(Primitive):
     def __init__(self, str name, ufunc, int opcode, int nin):
         Primitive.__init__(self, name, ufunc)
         self.ufunc = ufunc
+        self.vectorcall = <void *> call_row
         self.opcode = opcode
         self.nin = nin
         self.elementwise = True
@@ -316,3 +385,12 @@ cdef class Elementwise(Primitive):
     @property
     def identity(self):
         return self.ufunc.identity
+
+
+def _enable_vectorcall():
+    """Let calls of rows skip the tuple and the dict of an ordinary call."""
+    cdef Elementwise row = Elementwise.__new__(Elementwise)
+    ad_enable_vectorcall(Elementwise, ad_offset(<PyObject *> row, &row.vectorcall))
+
+
+_enable_vectorcall()

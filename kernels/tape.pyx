@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The reverse tape: nodes in C structs, and the sweep.
 
-A node is 88 bytes. First-order nodes on float64 scalars and contiguous float64 arrays hold
+A node is 48 bytes. First-order nodes on float64 scalars and contiguous float64 arrays hold
 doubles and references to arrays, and are swept without calling Python. Everything else is an
 OBJECT node, whose `Record` holds the primitive and the saved operands, and whose sweep calls the
 primitive's rule. A sweep whose cotangents are not float64 (higher orders, batches, recordings)
@@ -12,14 +12,14 @@ them. A cotangent slot owns its value. Parents are indices, so a tape holds no c
 Threads: a tape belongs to the thread that records it.
 """
 
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, PyObject
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, Py_XDECREF, PyObject
 cimport numpy as cnp
 from numpy cimport npy_intp
 
 import numpy as np
 
-from autodiff._kernels cimport loops, primitive as primitives
+from autodiff._kernels cimport loops, pool, primitive as primitives
 from autodiff._kernels.primitive cimport Elementwise, Primitive, Shaped
 
 cnp.import_array()
@@ -37,6 +37,42 @@ cdef enum:
     VALUE = 3
 
 
+cdef int MULTIPLY = loops.code_of("multiply")
+
+# Derivatives that are 1 or -1, by row and operand.
+cdef signed char CONSTANT[256][2]
+
+
+# The flags of nodes that own something.
+cdef unsigned char OBJECTS = A_OBJECT | B_OBJECT | Y_OBJECT
+
+# One block of nodes is kept for the next tape: fresh memory costs page faults. Under the GIL.
+cdef Node *spare = NULL
+cdef Py_ssize_t spare_capacity = 0
+cdef Py_ssize_t SPARE_MOST = 1 << 16
+
+
+cdef void copy_constants():
+    cdef int op
+    for op in range(loops.count):
+        CONSTANT[op][0] = loops.constant(op, 0)
+        CONSTANT[op][1] = loops.constant(op, 1)
+
+
+copy_constants()
+
+
+cdef void plus(npy_intp n, double *to, const double *a, const double *b, double c) noexcept nogil:
+    """Write a + b, or a + c where b is NULL."""
+    cdef npy_intp j
+    if b == NULL:
+        for j in range(n):
+            to[j] = a[j] + c
+    else:
+        for j in range(n):
+            to[j] = a[j] + b[j]
+
+
 cdef bint is_fast_array(object x) noexcept:
     """Tell whether `x` is an exact, contiguous, aligned, native float64 ndarray."""
     if not cnp.PyArray_CheckExact(x):
@@ -50,6 +86,16 @@ cdef inline double *data_of(PyObject *x) noexcept:
 
 
 cdef object empty_like(object x):
+    """An uninitialised float64 array of x's shape, from the pool where it is large."""
+    cdef object previous, out
+    if cnp.PyArray_NBYTES(<cnp.ndarray> x) >= pool.LARGE:
+        previous = pool.enter()
+        try:
+            out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(<cnp.ndarray> x),
+                                    cnp.PyArray_DIMS(<cnp.ndarray> x), cnp.NPY_DOUBLE, 0)
+        finally:
+            pool.leave(previous)
+        return out
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(<cnp.ndarray> x), cnp.PyArray_DIMS(<cnp.ndarray> x),
                              cnp.NPY_DOUBLE, 0)
 
@@ -123,19 +169,32 @@ cdef class Tape:
         self.capacity = 0
         self.size = 0
         self.nodes = NULL
-        self.cotangents = NULL
+        self.kinds = NULL
+        self.slots = NULL
 
     def __dealloc__(self):
         cdef Py_ssize_t i
+        global spare, spare_capacity
         for i in range(self.size):
-            self.forget(i)
-        PyMem_RawFree(self.nodes)
+            if self.nodes[i].flags & OBJECTS:
+                self.forget(i)
+        if spare == NULL and self.capacity <= SPARE_MOST:
+            spare = self.nodes
+            spare_capacity = self.capacity
+        else:
+            PyMem_RawFree(self.nodes)
 
     def __len__(self):
         return self.size
 
     cdef int grow(self) except -1:
         cdef Py_ssize_t capacity = 64 if self.capacity == 0 else self.capacity * 2
+        global spare
+        if self.capacity == 0 and spare != NULL:
+            self.nodes = spare
+            self.capacity = spare_capacity
+            spare = NULL
+            return 0
         if capacity > 0x7fffffff:
             raise MemoryError("a tape holds at most 2**31 nodes")
         cdef Node *nodes = <Node *> PyMem_RawRealloc(self.nodes, capacity * sizeof(Node))
@@ -150,7 +209,6 @@ cdef class Tape:
         node.kind = INPUT
         node.flags = 0
         node.a = node.b = -1
-        node.oa = node.ob = node.oy = NULL
         return <int> (self.size - 1)
 
     cdef int append_object(self, Record record) except -1:
@@ -158,113 +216,108 @@ cdef class Tape:
         cdef int first = <int> self.size
         cdef Node *node = append(self)
         node.kind = OBJECT
-        node.flags = 0
+        node.flags = A_OBJECT
         node.a = node.b = -1
-        node.ob = node.oy = NULL
-        node.oa = <PyObject *> record
+        node.sa.o = <PyObject *> record
         Py_INCREF(record)
         for i in range(1, record.results):
             node = append(self)
             node.kind = EXTRA
             node.flags = 0
             node.a = node.b = -1
-            node.oa = node.ob = node.oy = NULL
         return first
 
     cdef void forget(self, Py_ssize_t i) noexcept:
         cdef Node *node = &self.nodes[i]
-        cdef PyObject *x
-        x = node.oa
-        node.oa = NULL
-        if x != NULL:
-            Py_DECREF(<object> x)
-        x = node.ob
-        node.ob = NULL
-        if x != NULL:
-            Py_DECREF(<object> x)
-        x = node.oy
-        node.oy = NULL
-        if x != NULL:
-            Py_DECREF(<object> x)
+        cdef PyObject *a = node.sa.o if node.flags & A_OBJECT else NULL
+        cdef PyObject *b = node.sb.o if node.flags & B_OBJECT else NULL
+        cdef PyObject *y = node.sy.o if node.flags & Y_OBJECT else NULL
+        node.flags &= A_ARRAY | B_ARRAY
+        Py_XDECREF(a)
+        Py_XDECREF(b)
+        Py_XDECREF(y)
 
     # --- cotangent slots ---------------------------------------------------------------------
 
     cdef int add_number(self, int i, double g) except -1:
-        cdef Cotangent *slot = &self.cotangents[i]
-        if slot.kind == NUMBER:
-            slot.number += g
-        elif slot.kind == NOTHING:
-            slot.kind = NUMBER
-            slot.number = g
-        elif slot.kind == VECTOR:
+        cdef unsigned char kind = self.kinds[i]
+        if kind == NUMBER:
+            self.slots[i].number += g
+        elif kind == NOTHING:
+            self.kinds[i] = NUMBER
+            self.slots[i].number = g
+        elif kind == VECTOR:
             self.add_uniform(i, g)
         else:
             self.add_object(i, np_float64(g))
         return 0
 
+    cdef void put(self, Py_ssize_t i, unsigned char kind, object value) noexcept:
+        """Give an empty slot a value."""
+        Py_INCREF(value)
+        self.kinds[i] = kind
+        self.slots[i].value = <PyObject *> value
+
+    cdef object move(self, Py_ssize_t i):
+        """Take the value out of a slot that holds one; the caller has its reference."""
+        cdef object value = <object> self.slots[i].value
+        Py_DECREF(value)
+        self.slots[i].value = NULL
+        self.kinds[i] = NOTHING
+        return value
+
     cdef int add_array(self, int i, object g) except -1:
         """Add a fast array; it becomes the slot's where nobody else holds it."""
-        cdef Cotangent *slot = &self.cotangents[i]
-        cdef npy_intp j, n = cnp.PyArray_SIZE(<cnp.ndarray> g)
-        cdef double *mine
-        cdef double *its = <double *> cnp.PyArray_DATA(<cnp.ndarray> g)
-        cdef double c
+        cdef unsigned char kind = self.kinds[i]
+        cdef npy_intp n = cnp.PyArray_SIZE(<cnp.ndarray> g)
         cdef object total
-        if slot.kind == NOTHING:
-            slot.kind = VECTOR
-            slot.value = <PyObject *> g
-            Py_INCREF(g)
+        if kind == NOTHING:
+            self.put(i, VECTOR, g)
             return 0
-        if slot.kind == NUMBER:
-            total = empty_like(g)
-            mine = <double *> cnp.PyArray_DATA(<cnp.ndarray> total)
-            c = slot.number
-            for j in range(n):
-                mine[j] = its[j] + c
-            slot.kind = VECTOR
-            slot.value = <PyObject *> total
-            Py_INCREF(total)
+        if kind == VALUE:
+            return self.add_object(i, g)
+        if kind == VECTOR and Py_REFCNT(<object> self.slots[i].value) == 1:
+            plus(n, data_of(self.slots[i].value), data_of(self.slots[i].value),
+                 data_of(<PyObject *> g), 0.0)
             return 0
-        if slot.kind == VECTOR:
-            if Py_REFCNT(<object> slot.value) == 1:
-                mine = data_of(slot.value)
-                for j in range(n):
-                    mine[j] += its[j]
-                return 0
-            total = empty_like(g)
-            mine = <double *> cnp.PyArray_DATA(<cnp.ndarray> total)
-            for j in range(n):
-                mine[j] = data_of(slot.value)[j] + its[j]
-            Py_DECREF(<object> slot.value)
-            slot.value = <PyObject *> total
-            Py_INCREF(total)
-            return 0
-        return self.add_object(i, g)
+        total = empty_like(g)
+        if kind == NUMBER:
+            plus(n, data_of(<PyObject *> total), data_of(<PyObject *> g), NULL,
+                 self.slots[i].number)
+        else:
+            plus(n, data_of(<PyObject *> total), data_of(self.slots[i].value),
+                 data_of(<PyObject *> g), 0.0)
+            self.move(i)
+        self.put(i, VECTOR, total)
+        return 0
+
+    cdef int add_uniform(self, int i, double g) except -1:
+        """Add the same number to every element of slot `i`, which holds an array."""
+        cdef object mine
+        cdef double *x
+        if Py_REFCNT(<object> self.slots[i].value) > 1:
+            mine = self.move(i).copy()
+            self.put(i, VECTOR, mine)
+        x = data_of(self.slots[i].value)
+        plus(cnp.PyArray_SIZE(<cnp.ndarray> self.slots[i].value), x, x, NULL, g)
+        return 0
 
     cdef int add_object(self, int i, object g) except -1:
-        cdef Cotangent *slot = &self.cotangents[i]
-        cdef object total
-        if slot.kind == NOTHING:
-            total = g
-        elif slot.kind == NUMBER:
-            total = primitives.by_name["add"](np_float64(slot.number), g)
-        else:
-            total = primitives.by_name["add"](<object> slot.value, g)
-        Py_INCREF(total)
-        if slot.kind == VECTOR or slot.kind == VALUE:
-            Py_DECREF(<object> slot.value)
-        slot.kind = VALUE
-        slot.value = <PyObject *> total
+        cdef unsigned char kind = self.kinds[i]
+        if kind == NUMBER:
+            g = primitives.by_name["add"](np_float64(self.slots[i].number), g)
+        elif kind != NOTHING:
+            g = primitives.by_name["add"](<object> self.slots[i].value, g)
+            self.move(i)
+        self.put(i, VALUE, g)
         return 0
 
     cdef int add_any(self, int i, object g) except -1:
         """Add a cotangent of any kind, in the cheapest form that holds it."""
-        cdef Cotangent *slot = &self.cotangents[i]
-        if slot.kind != VALUE:
+        if self.kinds[i] != VALUE:
             if type(g) is np_float64:
-                if slot.kind != VECTOR:
-                    self.add_number(i, <double> g)
-                    return 0
+                if self.kinds[i] != VECTOR:
+                    return self.add_number(i, <double> g)
             elif cnp.PyArray_CheckExact(g) and cnp.PyArray_NDIM(<cnp.ndarray> g) > 0:
                 if cnp.PyArray_TYPE(<cnp.ndarray> g) == cnp.NPY_DOUBLE:
                     if not is_fast_array(g):
@@ -274,191 +327,122 @@ cdef class Tape:
 
     cdef object take(self, Py_ssize_t i, object out):
         """Return the slot's cotangent as a value of `out`'s shape, and empty the slot."""
-        cdef Cotangent *slot = &self.cotangents[i]
         cdef object g
-        if slot.kind == NOTHING:
+        if self.kinds[i] == NOTHING:
             return None
-        if slot.kind == NUMBER:
-            slot.kind = NOTHING
+        if self.kinds[i] == NUMBER:
+            self.kinds[i] = NOTHING
             if out is None or len(out.shape) == 0:
-                return np_float64(slot.number)
+                return np_float64(self.slots[i].number)
             g = np.empty(out.shape)
-            g.fill(slot.number)
+            g.fill(self.slots[i].number)
             return g
-        g = <object> slot.value
-        Py_DECREF(g)
-        slot.value = NULL
-        slot.kind = NOTHING
-        return g
+        return self.move(i)
 
     # --- the sweep ---------------------------------------------------------------------------
 
-    cdef int sweep_scalar(self, Node *node, double g) except -1:
-        cdef double d
-        cdef signed char c
-        if node.a >= 0:
-            c = loops.constant(node.op, 0)
-            if c:
-                self.add_number(node.a, g if c > 0 else -g)
-            elif g == 0:
-                self.add_number(node.a, 0.0)
-            else:
-                d = loops.partial(node.op, 0, node.xa, node.xb, node.xy)
-                self.add_number(node.a, g * d)
-        if node.b >= 0:
-            c = loops.constant(node.op, 1)
-            if c:
-                self.add_number(node.b, g if c > 0 else -g)
-            elif g == 0:
-                self.add_number(node.b, 0.0)
-            else:
-                d = loops.partial(node.op, 1, node.xa, node.xb, node.xy)
-                self.add_number(node.b, g * d)
-        return 0
-
-    cdef int sweep_array(self, Py_ssize_t i, Node *node, Cotangent *slot) except -1:
-        """One elementwise node on arrays; `slot` is taken (moved out) by the caller."""
+    cdef int sweep_array(self, Py_ssize_t i, Node *node) except -1:
+        """One elementwise node on arrays."""
         cdef int op = node.op
         cdef npy_intp n = node.n
-        cdef double *a = data_of(node.oa) if node.oa != NULL else NULL
-        cdef double *b = data_of(node.ob) if node.ob != NULL else NULL
-        cdef double *y = data_of(node.oy) if node.oy != NULL else NULL
+        cdef PyObject *oa = node.sa.o if node.flags & A_OBJECT else NULL
+        cdef PyObject *ob = node.sb.o if node.flags & B_OBJECT else NULL
+        cdef PyObject *oy = node.sy.o if node.flags & Y_OBJECT else NULL
+        cdef double *a = data_of(oa) if oa != NULL else NULL
+        cdef double *b = data_of(ob) if ob != NULL else NULL
+        cdef double *y = data_of(oy) if oy != NULL else NULL
+        cdef double xa = node.sa.x if oa == NULL else 0.0
+        cdef double xb = node.sb.x if ob == NULL else 0.0
         cdef double *g = NULL
         cdef double g0 = 0.0
+        cdef double uniform
         cdef object ga = None
-        cdef object shape_like = None
         cdef object out
-        cdef int k, parent, flag
+        cdef int k, parent
         cdef signed char c
         cdef unsigned char reads
         cdef bint last
-        cdef Cotangent *target
-        if slot.kind == VECTOR:
-            ga = <object> slot.value
-            Py_DECREF(ga)
-            slot.value = NULL
-            g = <double *> cnp.PyArray_DATA(<cnp.ndarray> ga)
-            shape_like = ga
+        if self.kinds[i] == VECTOR:
+            ga = self.move(i)
+            g = data_of(<PyObject *> ga)
         else:
-            g0 = slot.number
-            if node.oa != NULL:
-                shape_like = <object> node.oa
-            elif node.ob != NULL:
-                shape_like = <object> node.ob
-            elif node.oy != NULL:
-                shape_like = <object> node.oy
-        slot.kind = NOTHING
+            g0 = self.slots[i].number
+            self.kinds[i] = NOTHING
         for k in range(2):
             parent = node.a if k == 0 else node.b
             if parent < 0:
                 continue
-            flag = A_ARRAY if k == 0 else B_ARRAY
             last = k == 1 or node.b < 0
-            c = loops.constant(op, k)
-            if not node.flags & flag:
+            c = CONSTANT[op][k]
+            if not node.flags & (A_ARRAY if k == 0 else B_ARRAY):
                 # A scalar operand that was broadcast: the sum of its contributions.
-                self.add_number(parent, loops.derive_sum(op, k, n, a, node.xa, b, node.xb, y, g, g0))
-                continue
-            target = &self.cotangents[parent]
-            if target.kind == VALUE:
-                if c == 1 and ga is not None:
-                    self.add_object(parent, ga)
-                    continue
-                out = empty_like(shape_like) if shape_like is not None else None
-                if out is None:
-                    self.add_object(parent, np_float64(
-                        g0 * (c if c else loops.partial(op, k, node.xa, node.xb, node.xy))))
-                else:
-                    loops.derive(op, k, n, a, node.xa, b, node.xb, y, g, g0,
-                                 <double *> cnp.PyArray_DATA(<cnp.ndarray> out), False)
-                    self.add_object(parent, out)
+                self.add_number(parent, loops.derive_sum(op, k, n, a, xa, b, xb, y, g, g0))
                 continue
             if g == NULL:
                 reads = loops.reads(op, k)
                 if c or not ((reads & 1 and a != NULL) or (reads & 2 and b != NULL) or reads & 4):
                     # Uniform in, uniform out.
-                    if c == 0:
-                        g0_out = 0.0 if g0 == 0 else g0 * loops.partial(
-                            op, k, node.xa, node.xb, node.xy)
+                    if c:
+                        uniform = g0 * c
+                    elif g0 == 0:
+                        uniform = 0.0
                     else:
-                        g0_out = g0 if c > 0 else -g0
-                    self.add_number(parent, g0_out)
+                        uniform = g0 * loops.partial(op, k, xa, xb, 0.0)
+                    self.add_number(parent, uniform)
                     continue
             elif c == 1:
                 self.add_array(parent, ga)
                 continue
-            if target.kind == VECTOR and Py_REFCNT(<object> target.value) == 1:
-                loops.derive(op, k, n, a, node.xa, b, node.xb, y, g, g0, data_of(target.value), True)
+            if self.kinds[parent] == VECTOR and Py_REFCNT(<object> self.slots[parent].value) == 1:
+                loops.derive(op, k, n, a, xa, b, xb, y, g, g0, data_of(self.slots[parent].value), True)
                 continue
-            # The last operand may be written over the incoming cotangent.
-            if last and ga is not None and Py_REFCNT(ga) == 1 + (shape_like is ga):
+            # The last operand's may be written over the incoming cotangent.
+            if last and ga is not None and Py_REFCNT(ga) == 1:
                 out = ga
+            elif ga is not None:
+                out = empty_like(ga)
             else:
-                out = empty_like(shape_like)
-            loops.derive(op, k, n, a, node.xa, b, node.xb, y, g, g0,
-                         <double *> cnp.PyArray_DATA(<cnp.ndarray> out), False)
+                out = empty_like(<object> (oa if oa != NULL else ob if ob != NULL else oy))
+            loops.derive(op, k, n, a, xa, b, xb, y, g, g0, data_of(<PyObject *> out), False)
             self.add_array(parent, out)
-            out = None
         return 0
 
-    cdef int add_uniform(self, int i, double g) except -1:
-        """Add the same number to every element of slot `i`, which holds an array."""
-        cdef Cotangent *slot = &self.cotangents[i]
-        cdef object mine = <object> slot.value
-        cdef npy_intp j, n = cnp.PyArray_SIZE(<cnp.ndarray> mine)
-        cdef double *x
-        if Py_REFCNT(mine) > 2:
-            mine = mine.copy()
-            Py_DECREF(<object> slot.value)
-            slot.value = <PyObject *> mine
-            Py_INCREF(mine)
-        x = <double *> cnp.PyArray_DATA(<cnp.ndarray> mine)
-        for j in range(n):
-            x[j] += g
-        return 0
-
-    cdef int sweep_element(self, Py_ssize_t i, Node *node, Cotangent *slot) except -1:
+    cdef int sweep_element(self, Py_ssize_t i, Node *node) except -1:
         """GATHER and SCATTER of one element of an array; O(1) where the cotangent is ours."""
-        cdef Cotangent *target
         cdef object mine
+        cdef int parent = node.a
         cdef double g
         if node.kind == GATHER:
-            g = slot.number
-            slot.kind = NOTHING
-            target = &self.cotangents[node.a]
-            if target.kind == VALUE:
-                mine = np.zeros(<object> node.ob)
+            g = self.slots[i].number
+            self.kinds[i] = NOTHING
+            if self.kinds[parent] == VALUE:
+                mine = np.zeros(<object> node.sb.o)
                 mine.reshape(-1)[node.n] = g
-                return self.add_object(node.a, mine)
-            if target.kind == VECTOR and Py_REFCNT(<object> target.value) > 1:
-                mine = (<object> target.value).copy()
-                Py_DECREF(<object> target.value)
-                target.value = <PyObject *> mine
-                Py_INCREF(mine)
-            elif target.kind != VECTOR:
-                mine = np.zeros(<object> node.ob)
-                if target.kind == NUMBER:
-                    mine.fill(target.number)
-                target.kind = VECTOR
-                target.value = <PyObject *> mine
-                Py_INCREF(mine)
-            data_of(target.value)[node.n] += g
+                return self.add_object(parent, mine)
+            if self.kinds[parent] != VECTOR:
+                mine = np.zeros(<object> node.sb.o)
+                if self.kinds[parent] == NUMBER:
+                    mine.fill(self.slots[parent].number)
+                self.put(parent, VECTOR, mine)
+                mine = None
+            elif Py_REFCNT(<object> self.slots[parent].value) > 1:
+                mine = self.move(parent).copy()
+                self.put(parent, VECTOR, mine)
+            data_of(self.slots[parent].value)[node.n] += g
             return 0
         # SCATTER
-        if slot.kind == NUMBER:
-            mine = np.empty(<object> node.ob)
-            mine.fill(slot.number)
+        if self.kinds[i] == NUMBER:
+            mine = np.empty(<object> node.sb.o)
+            mine.fill(self.slots[i].number)
+            self.kinds[i] = NOTHING
         else:
-            mine = <object> slot.value
-            Py_DECREF(mine)
-            slot.value = NULL
+            mine = self.move(i)
             if Py_REFCNT(mine) > 1:
                 mine = mine.copy()
-        slot.kind = NOTHING
         if node.b >= 0:
-            self.add_number(node.b, (<double *> cnp.PyArray_DATA(<cnp.ndarray> mine))[node.n])
+            self.add_number(node.b, data_of(<PyObject *> mine)[node.n])
         if node.a >= 0:
-            (<double *> cnp.PyArray_DATA(<cnp.ndarray> mine))[node.n] = 0.0
+            data_of(<PyObject *> mine)[node.n] = 0.0
             self.add_array(node.a, mine)
         return 0
 
@@ -468,17 +452,17 @@ cdef class Tape:
         cdef object a, b, y, c
         cdef tuple operands
         if node.kind == SUM:
-            if node.xa != 1.0:
-                g = primitives.by_name["multiply"](g, np_float64(node.xa))
+            if node.sa.x != 1.0:
+                g = primitives.by_name["multiply"](g, np_float64(node.sa.x))
             return self.add_any(
-                node.a, primitives.by_name["broadcast_to"](g, shape=<object> node.ob))
+                node.a, primitives.by_name["broadcast_to"](g, shape=<object> node.sb.o))
         if node.kind == GATHER:
-            index = np.unravel_index(node.n, <object> node.ob)
+            index = np.unravel_index(node.n, <object> node.sb.o)
             index = tuple([int(j) for j in index])
             return self.add_any(node.a, primitives.by_name["index_add"](
-                np.zeros(<object> node.ob), g, index=index))
+                np.zeros(<object> node.sb.o), g, index=index))
         if node.kind == SCATTER:
-            index = np.unravel_index(node.n, <object> node.ob)
+            index = np.unravel_index(node.n, <object> node.sb.o)
             index = tuple([int(j) for j in index])
             if node.b >= 0:
                 self.add_any(node.b, primitives.by_name["gather"](g, index=index))
@@ -486,9 +470,9 @@ cdef class Tape:
                 self.add_any(node.a, primitives.by_name["index_set"](g, 0.0, index=index))
             return 0
         row = <Elementwise> primitives.rows[node.op]
-        a = <object> node.oa if node.oa != NULL else np_float64(node.xa)
-        b = <object> node.ob if node.ob != NULL else np_float64(node.xb)
-        y = <object> node.oy if node.oy != NULL else np_float64(node.xy)
+        a = <object> node.sa.o if node.flags & A_OBJECT else np_float64(node.sa.x)
+        b = <object> node.sb.o if node.flags & B_OBJECT else np_float64(node.sb.x)
+        y = <object> node.sy.o if node.flags & Y_OBJECT else np_float64(node.sy.x)
         operands = (a, b) if row.nin == 2 else (a,)
         shape = g.shape
         if node.a >= 0:
@@ -546,21 +530,24 @@ cdef class Tape:
         `inputs`, `shapes`: nodes of the inputs and their `Shaped`.
         """
         cdef Py_ssize_t i, last = -1
+        cdef int k, parent
+        cdef double x, d
+        cdef unsigned char kind
         cdef Node *node
-        cdef Cotangent *slot
         cdef object g
         cdef list results
         if self.released:
             raise RuntimeError(
                 "this tape was released by an earlier sweep; use `vjp` or `linearize` to pull "
                 "back more than once")
-        if self.cotangents != NULL:
+        if self.kinds != NULL:
             raise RuntimeError("a sweep over this tape is already running")
-        self.cotangents = <Cotangent *> PyMem_RawCalloc(max(self.size, 1), sizeof(Cotangent))
-        if self.cotangents == NULL:
-            raise MemoryError(f"no memory for the sweep over {self.size} nodes")
         cdef Py_ssize_t swept = self.size
+        self.kinds = <unsigned char *> PyMem_RawCalloc(max(swept, 1), 1)
+        self.slots = <Cotangent *> PyMem_RawMalloc(max(swept, 1) * sizeof(Cotangent))
         try:
+            if self.kinds == NULL or self.slots == NULL:
+                raise MemoryError(f"no memory for the sweep over {swept} nodes")
             for i in range(len(indices)):
                 if indices[i] >= 0 and cotangents[i] is not None:
                     self.add_any(indices[i], cotangents[i])
@@ -571,31 +558,52 @@ cdef class Tape:
                 last += 1
             for i in range(last, -1, -1):
                 node = &self.nodes[i]
-                slot = &self.cotangents[i]
+                kind = self.kinds[i]
                 if node.kind == SCALAR:
-                    if slot.kind == NUMBER:
-                        slot.kind = NOTHING
-                        self.sweep_scalar(node, slot.number)
-                    elif slot.kind != NOTHING:
+                    if kind == NUMBER:
+                        x = self.slots[i].number
+                        self.kinds[i] = NOTHING
+                        for k in range(2):
+                            parent = node.a if k == 0 else node.b
+                            if parent < 0:
+                                continue
+                            if node.op == MULTIPLY:
+                                d = (node.sb.x if k == 0 else node.sa.x)
+                                d = 0.0 if x == 0 else x * d
+                            elif CONSTANT[node.op][k]:
+                                d = x * CONSTANT[node.op][k]
+                            elif x == 0:
+                                d = 0.0
+                            else:
+                                d = x * loops.partial(
+                                    node.op, k, node.sa.x, node.sb.x, node.sy.x)
+                            if self.kinds[parent] == NUMBER:
+                                self.slots[parent].number += d
+                            elif self.kinds[parent] == NOTHING:
+                                self.kinds[parent] = NUMBER
+                                self.slots[parent].number = d
+                            else:
+                                self.add_number(parent, d)
+                    elif kind != NOTHING:
                         self.without_warnings()
                         self.sweep_generic(i, node, self.take(i, None))
                     continue
                 if node.kind == INPUT or node.kind == EXTRA:
                     continue
                 if node.kind == OBJECT:
-                    self.sweep_object(i, <Record> node.oa)
-                elif slot.kind == NOTHING:
+                    self.sweep_object(i, <Record> node.sa.o)
+                elif kind == NOTHING:
                     pass
-                elif slot.kind == VALUE:
+                elif kind == VALUE:
                     self.without_warnings()
                     self.sweep_generic(i, node, self.take(i, None))
                 elif node.kind == ARRAY:
-                    self.sweep_array(i, node, slot)
+                    self.sweep_array(i, node)
                 elif node.kind == SUM:
-                    slot.kind = NOTHING
-                    self.add_number(node.a, slot.number * node.xa)
+                    self.kinds[i] = NOTHING
+                    self.add_number(node.a, self.slots[i].number * node.sa.x)
                 else:
-                    self.sweep_element(i, node, slot)
+                    self.sweep_element(i, node)
                 if not keep:
                     self.forget(i)
             results = []
@@ -611,15 +619,18 @@ cdef class Tape:
             if self.errors_off is not None:
                 self.errors_off.__exit__(None, None, None)
                 self.errors_off = None
-            for i in range(swept):
-                slot = &self.cotangents[i]
-                if slot.kind == VECTOR or slot.kind == VALUE:
-                    Py_DECREF(<object> slot.value)
-            PyMem_RawFree(self.cotangents)
-            self.cotangents = NULL
+            if self.kinds != NULL and self.slots != NULL:
+                for i in range(swept):
+                    if self.kinds[i] >= VECTOR:
+                        self.move(i)
+            PyMem_RawFree(self.kinds)
+            PyMem_RawFree(self.slots)
+            self.kinds = NULL
+            self.slots = NULL
             if not keep:
                 for i in range(self.size):
-                    self.forget(i)
+                    if self.nodes[i].flags & OBJECTS:
+                        self.forget(i)
                 self.size = 0
                 self.released = True
 

@@ -29,7 +29,7 @@ import types
 import numpy as np
 
 from autodiff._kernels import tape as tape_module
-from autodiff._kernels cimport loops, primitive as primitives, tape as tapes
+from autodiff._kernels cimport loops, pool, primitive as primitives, tape as tapes
 from autodiff._kernels.primitive cimport Elementwise, Primitive, Shaped
 from autodiff._kernels.tape cimport Node, Record, Tape, append
 
@@ -62,6 +62,7 @@ cdef object np_bool = np.bool_
 cdef object np_true = np.True_
 cdef object np_false = np.False_
 cdef object errstate = np.errstate
+cdef object add_reduce = np.add.reduce
 cdef object MethodType = types.MethodType
 cdef long long next_level = 1
 cdef dict NO_PARAMS = {}
@@ -436,6 +437,15 @@ def is_traced(x):
     return type(x) is Tracer and (<Tracer> x).level > 0
 
 
+def trace_of(x):
+    """Return the trace that a handle belongs to, None for everything else."""
+    if type(x) is Tracer:
+        if (<Tracer> x).base is not None:
+            refresh(<Tracer> x)
+        return (<Tracer> x).trace
+    return None
+
+
 def level_of(x):
     """Return the level of a handle, 0 for everything else."""
     return (<Tracer> x).level if type(x) is Tracer else 0
@@ -535,16 +545,19 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
     cdef Tracer t
     cdef Tracer top = None
     cdef object x
-    cdef bint handles = False, odd = False
+    cdef bint handles = False, odd = False, large = False
     for x in operands:
-        if type(x) is Tracer:
+        if type(x) is np_ndarray:
+            if cnp.PyArray_NBYTES(<cnp.ndarray> x) >= pool.LARGE:
+                large = True
+        elif type(x) is Tracer:
             t = <Tracer> x
             if t.base is not None:
                 refresh(t)
             handles = True
             if t.level > 0 and (top is None or t.level > top.level):
                 top = t
-        elif type(x) is not np_ndarray and type(x) is not float and type(x) is not int:
+        elif type(x) is not float and type(x) is not int:
             odd = True
     if handles:
         if top is not None and odd:
@@ -560,8 +573,14 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
             return top.trace.process(primitive, operands, params if params is not None else NO_PARAMS)
     elif odd and not all_plain(operands):
         return dispatch(primitive, tuple([as_operand(x, primitive) for x in operands]), params)
-    if params is None or len(params) == 0:
-        return primitive.impl(*operands)
+    if params is None:
+        params = NO_PARAMS
+    if large and ad_inside > 0:
+        previous = pool.enter()
+        try:
+            return primitive.impl(*operands, **params)
+        finally:
+            pool.leave(previous)
     return primitive.impl(*operands, **params)
 
 
@@ -1407,8 +1426,8 @@ cdef object unary(int op, Tracer t):
     if t.base is not None:
         refresh(t)
     trace = t.trace
-    if (t.form == VALUE or trace is None or not trace.alive or not loops.has_kernel(op, 0)
-            or (t.form == VECTOR and not loops.has_loop(op))):
+    if (t.form == VALUE or trace is None or not trace.alive or not KERNEL[op][0]
+            or (t.form == VECTOR and not LOOP[op])):
         return dispatch(row_of(op), (t,), None)
     if t.form == NUMBER:
         if not loops.scalar_value(op, t.number, 0.0, &y):
@@ -1416,8 +1435,7 @@ cdef object unary(int op, Tracer t):
         return number_result(op, trace, t, None, t.number, 0.0, y, t.weak)
     n = cnp.PyArray_SIZE(<cnp.ndarray> t.payload)
     x = <double *> cnp.PyArray_DATA(<cnp.ndarray> t.payload)
-    out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(<cnp.ndarray> t.payload),
-                            cnp.PyArray_DIMS(<cnp.ndarray> t.payload), cnp.NPY_DOUBLE, 0)
+    out = tapes.empty_like(t.payload)
     if not loops.array_value(op, n, x, 0.0, NULL, 0.0,
                              <double *> cnp.PyArray_DATA(<cnp.ndarray> out)):
         out = row_of(op).ufunc(t.payload)
@@ -1443,10 +1461,9 @@ cdef inline object number_result(int op, Trace trace, Tracer a, Tracer b, double
         node.flags = 0
         node.a = a.index if a is not None else -1
         node.b = b.index if b is not None else -1
-        node.xa = xa
-        node.xb = xb
-        node.xy = y
-        node.oa = node.ob = node.oy = NULL
+        node.sa.x = xa
+        node.sb.x = xb
+        node.sy.x = y
         return t
     tangent = 0.0
     if a is not None:
@@ -1504,22 +1521,23 @@ cdef object vector_result(int op, Trace trace, Tracer ta, Tracer tb, object a, d
         node.a = ta.index if ta is not None else -1
         node.b = tb.index if tb is not None else -1
         node.n = n
-        node.xa = xa
-        node.xb = xb
-        node.xy = 0.0
-        node.oa = node.ob = node.oy = NULL
+        node.sa.x = xa
+        node.sb.x = xb
+        node.sy.x = 0.0
         if a is not None:
-            node.oa = <PyObject *> a
+            node.sa.o = <PyObject *> a
+            node.flags |= tapes.A_OBJECT
             Py_INCREF(a)
         if b is not None:
-            node.ob = <PyObject *> b
+            node.sb.o = <PyObject *> b
+            node.flags |= tapes.B_OBJECT
             Py_INCREF(b)
         if reads & 4:
-            node.oy = <PyObject *> y
+            node.sy.o = <PyObject *> y
+            node.flags |= tapes.Y_OBJECT
             Py_INCREF(y)
         return t
-    tangent = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(<cnp.ndarray> y),
-                                cnp.PyArray_DIMS(<cnp.ndarray> y), cnp.NPY_DOUBLE, 0)
+    tangent = tapes.empty_like(y)
     pt = <double *> cnp.PyArray_DATA(<cnp.ndarray> tangent)
     if ta is not None:
         loops.derive(op, 0, n, pa, xa, pb, xb, py,
@@ -1562,8 +1580,67 @@ cdef inline int form_of(object x, Tracer t, double *number, bint *weak) except -
     return VALUE
 
 
+# Rows that have derivative kernels, by operand; and whether they have a float64 loop.
+cdef bint KERNEL[256][2]
+cdef bint LOOP[256]
+
+
+cdef void copy_facts():
+    cdef int op
+    for op in range(loops.count):
+        KERNEL[op][0] = loops.has_kernel(op, 0)
+        KERNEL[op][1] = loops.has_kernel(op, 1)
+        LOOP[op] = loops.has_loop(op)
+
+
+copy_facts()
+
+
+cdef inline bint arithmetic(int op, double a, double b, double *y) noexcept:
+    """The four operations on doubles; False where they are not these, or may have to warn."""
+    cdef double size
+    if op == MULTIPLY:
+        y[0] = a * b
+    elif op == ADD:
+        y[0] = a + b
+    elif op == SUBTRACT:
+        y[0] = a - b
+    elif op == DIVIDE:
+        y[0] = a / b
+    else:
+        return False
+    size = fabs(y[0])
+    return 2.2250738585072014e-308 <= size <= 1.7976931348623157e+308
+
+
 cdef object binary(int op, object a, object b):
     """Apply a two-operand row."""
+    cdef Tracer ta
+    cdef Tracer tb
+    cdef double y = 0.0
+    # First what scalar programs are made of: two scalars of one trace, or one and a float.
+    if type(a) is Tracer:
+        ta = <Tracer> a
+        if ta.form == NUMBER and ta.base is None and ta.trace.alive:
+            if type(b) is Tracer:
+                tb = <Tracer> b
+                if (tb.form == NUMBER and tb.trace is ta.trace and tb.base is None
+                        and arithmetic(op, ta.number, tb.number, &y)):
+                    return number_result(op, ta.trace, ta, tb, ta.number, tb.number, y,
+                                         ta.weak and tb.weak)
+            elif PyFloat_CheckExact(b):
+                if arithmetic(op, ta.number, PyFloat_AS_DOUBLE(b), &y):
+                    return number_result(op, ta.trace, ta, None, ta.number, PyFloat_AS_DOUBLE(b),
+                                         y, ta.weak)
+    elif PyFloat_CheckExact(a):
+        tb = <Tracer> b
+        if (tb.form == NUMBER and tb.base is None and tb.trace.alive
+                and arithmetic(op, PyFloat_AS_DOUBLE(a), tb.number, &y)):
+            return number_result(op, tb.trace, None, tb, PyFloat_AS_DOUBLE(a), tb.number, y, tb.weak)
+    return binary_in_general(op, a, b)
+
+
+cdef object binary_in_general(int op, object a, object b):
     cdef Tracer ta = None
     cdef Tracer tb = None
     cdef Trace trace
@@ -1590,7 +1667,7 @@ cdef object binary(int op, object a, object b):
         trace = ta.trace
     if trace is None or not trace.alive or trace.kind > FORWARD:
         return slow_binary(op, a, b)
-    if (ta is not None and not loops.has_kernel(op, 0)) or (tb is not None and not loops.has_kernel(op, 1)):
+    if (ta is not None and not KERNEL[op][0]) or (tb is not None and not KERNEL[op][1]):
         return slow_binary(op, a, b)
     fa = form_of(a, ta, &xa, &wa)
     if fa == VALUE:
@@ -1602,7 +1679,7 @@ cdef object binary(int op, object a, object b):
         if not loops.scalar_value(op, xa, xb, &y):
             y = number_through_numpy(op, xa, xb)
         return number_result(op, trace, ta, tb, xa, xb, y, wa and wb)
-    if not loops.has_loop(op):
+    if not LOOP[op]:
         return slow_binary(op, a, b)
     a = None if fa == NUMBER else (a if ta is None else ta.payload)
     b = None if fb == NUMBER else (b if tb is None else tb.payload)
@@ -1610,8 +1687,7 @@ cdef object binary(int op, object a, object b):
     if a is not None and b is not None and not cnp.PyArray_SAMESHAPE(<cnp.ndarray> a, <cnp.ndarray> b):
         return slow_binary(op, a if ta is None else ta, b if tb is None else tb)
     n = cnp.PyArray_SIZE(<cnp.ndarray> like)
-    out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(<cnp.ndarray> like),
-                            cnp.PyArray_DIMS(<cnp.ndarray> like), cnp.NPY_DOUBLE, 0)
+    out = tapes.empty_like(like)
     if not loops.array_value(op, n,
                              <double *> cnp.PyArray_DATA(<cnp.ndarray> a) if a is not None else NULL, xa,
                              <double *> cnp.PyArray_DATA(<cnp.ndarray> b) if b is not None else NULL, xb,
@@ -1712,25 +1788,69 @@ cdef object compare(int op, object a, object b):
     return dispatch(row_of(op), (a, b), None)
 
 
+cdef object apply_unary(Elementwise row, object a):
+    """Apply a row to one operand."""
+    if type(a) is Tracer and row.opcode >= 0:
+        return unary(row.opcode, <Tracer> a)
+    return dispatch(row, (a,), None)
+
+
+cdef object apply_binary(Elementwise row, object a, object b):
+    """Apply a row to two operands."""
+    cdef object y
+    if row.opcode >= 0 and (type(a) is Tracer or type(b) is Tracer):
+        y = binary(row.opcode, a, b)
+        if y is not NotImplemented:
+            return y
+    return dispatch(row, (a, b), None)
+
+
 cdef object apply(Primitive primitive, tuple operands, dict params):
     """Apply a primitive: what calling it does."""
-    cdef Elementwise row
-    cdef object a, b
+    cdef Tracer t
     if params is None:
-        row = <Elementwise> primitive
-        if row.opcode >= 0:
-            a = operands[0]
-            if row.nin == 1:
-                if type(a) is Tracer:
-                    return unary(row.opcode, <Tracer> a)
-            elif row.nin == 2:
-                b = operands[1]
-                if type(a) is Tracer or type(b) is Tracer:
-                    a = binary(row.opcode, a, b)
-                    if a is NotImplemented:
-                        return dispatch(primitive, operands, None)
-                    return a
+        if len(operands) == 1:
+            return apply_unary(<Elementwise> primitive, operands[0])
+        if len(operands) == 2:
+            return apply_binary(<Elementwise> primitive, operands[0], operands[1])
+    elif primitive.shortcut and type(operands[0]) is Tracer:
+        t = <Tracer> operands[0]
+        if t.base is not None:
+            refresh(t)
+        if (t.form == VECTOR and t.trace.alive and params.get("axis") is None
+                and not params.get("keepdims") and params.get("dtype") is None):
+            return whole(primitive, t, params)
     return dispatch(primitive, operands, params)
+
+
+cdef object whole(Primitive primitive, Tracer t, dict params):
+    """Sum or mean of all elements: a node that holds a factor and a shape."""
+    cdef object shape = t.payload.shape
+    cdef double y = <double> primitive.impl(t.payload, **params)
+    cdef double factor = 1.0
+    cdef Tracer result
+    cdef Tape tape
+    cdef Node *node
+    if primitive.shortcut == primitives.WHOLE_MEAN:
+        factor = 1.0 / cnp.PyArray_SIZE(<cnp.ndarray> t.payload)
+    result = blank(t.trace)
+    result.form = NUMBER
+    result.number = y
+    if t.trace.kind == FORWARD:
+        result.number_tangent = <double> add_reduce(t.tangent, None) * factor
+        return result
+    tape = (<ReverseTrace> t.trace).tape
+    result.index = <int> tape.size
+    node = append(tape)
+    node.op = 0
+    node.kind = tapes.SUM
+    node.flags = tapes.B_OBJECT
+    node.a = t.index
+    node.b = -1
+    node.sa.x = factor
+    node.sb.o = <PyObject *> shape
+    Py_INCREF(shape)
+    return result
 
 
 # --- ufunc calls with keywords, ufunc methods ------------------------------------------------
@@ -1884,12 +2004,11 @@ cdef object get_item(Tracer t, object index):
                 node = append(reverse.tape)
                 node.op = 0
                 node.kind = tapes.GATHER
-                node.flags = 0
+                node.flags = tapes.B_OBJECT
                 node.a = t.index
                 node.b = -1
                 node.n = i
-                node.oa = node.oy = NULL
-                node.ob = <PyObject *> shape
+                node.sb.o = <PyObject *> shape
                 Py_INCREF(shape)
                 return result
     y = getitem_function(t, index)
@@ -1953,6 +2072,8 @@ cdef object set_item(Tracer t, object index, object value):
         refresh(t)
     if t.trace is not None and not t.trace.alive:
         raise leaked(t)
+    if set_element(t, index, value):
+        return None
     value = lower(value)
     index = lower_index(index)
     if is_inexact(dtype_of(value)) and not is_inexact(dtype_of(t)) and is_traced(value):
@@ -1974,6 +2095,70 @@ cdef object set_item(Tracer t, object index, object value):
     if t.base is not None:
         write_view(t.base, t.view, t)
         t.base_version = t.base.version
+
+
+cdef bint set_element(Tracer t, object index, object value) except -1:
+    """`x[i] = v` for one element of a float64 vector: O(1) where nobody else holds the array."""
+    cdef Tracer v = None
+    cdef Trace trace = t.trace
+    cdef double x = 0.0
+    cdef bint weak = False
+    cdef Py_ssize_t i, n
+    cdef object payload = None, shape, tangent
+    cdef Tape tape
+    cdef Node *node
+    cdef int parent = -1
+    if not PyLong_CheckExact(index) or t.base is not None or t.form == NUMBER:
+        return False
+    if type(value) is Tracer:
+        v = <Tracer> value
+        if v.form != NUMBER or not v.trace.alive or v.base is not None:
+            return False
+    if trace is None:
+        if v is None or not tapes.is_fast_array(t.payload):
+            return False
+        trace = v.trace
+    elif t.form != VECTOR or (v is not None and v.trace is not trace):
+        return False
+    if form_of(value, v, &x, &weak) != NUMBER or cnp.PyArray_NDIM(<cnp.ndarray> t.payload) != 1:
+        return False
+    n = cnp.PyArray_DIM(<cnp.ndarray> t.payload, 0)
+    i = index
+    if i < 0:
+        i += n
+    if not 0 <= i < n:
+        return False
+    if (Py_REFCNT(t.payload) > 1 or cnp.PyArray_BASE(<cnp.ndarray> t.payload) != NULL
+            or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> t.payload)):
+        t.payload = cnp.PyArray_NewCopy(<cnp.ndarray> t.payload, cnp.NPY_CORDER)
+    if trace.kind == FORWARD:
+        if t.trace is None:
+            t.tangent = np.zeros(n)
+        elif Py_REFCNT(t.tangent) > 1 or cnp.PyArray_BASE(<cnp.ndarray> t.tangent) != NULL:
+            t.tangent = cnp.PyArray_NewCopy(<cnp.ndarray> t.tangent, cnp.NPY_CORDER)
+        (<double *> cnp.PyArray_DATA(<cnp.ndarray> t.tangent))[i] = (
+            v.number_tangent if v is not None else 0.0)
+    else:
+        shape = (n,)
+        tape = (<ReverseTrace> trace).tape
+        if t.trace is not None:
+            parent = t.index
+        t.index = <int> tape.size
+        node = append(tape)
+        node.op = 0
+        node.kind = tapes.SCATTER
+        node.flags = tapes.B_OBJECT
+        node.a = parent
+        node.b = v.index if v is not None else -1
+        node.n = i
+        node.sb.o = <PyObject *> shape
+        Py_INCREF(shape)
+    (<double *> cnp.PyArray_DATA(<cnp.ndarray> t.payload))[i] = x
+    t.trace = trace
+    t.level = trace.level
+    t.form = VECTOR
+    t.version += 1
+    return True
 
 
 cdef object lower_index(object index):
@@ -2076,5 +2261,5 @@ def registered_array_functions():
     return dict(array_functions)
 
 
-primitives.install_dispatch(apply, ufunc_call)
+primitives.install_dispatch(apply, ufunc_call, apply_unary, apply_binary)
 tape_module.install(transposition, mark_primal)

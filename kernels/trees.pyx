@@ -498,6 +498,8 @@ cdef bint fits(Node n, int kind, object tree) except -1:
     """Whether a tree's outermost container is built as the node says."""
     if kind != n.kind:
         return False
+    if kind == NONE:
+        return True
     if kind == TUPLE or kind == LIST:
         return len(tree) == n.arity
     if kind == DICT or kind == ORDERED:

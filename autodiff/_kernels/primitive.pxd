@@ -1,3 +1,10 @@
+cdef enum:
+    # primitives that have nodes of their own in C
+    NO_SHORTCUT = 0
+    WHOLE_SUM = 1
+    WHOLE_MEAN = 2
+
+
 cdef class Shaped:
     cdef readonly tuple shape
     cdef readonly object dtype
@@ -13,7 +20,7 @@ cdef class Primitive:
     cdef public object for_complex
     cdef public object batch_rule
     cdef public object lowering_rule
-    cdef public object namespace
+    cdef int shortcut
     cdef readonly bint jointly
     cdef readonly object joint_operands
     cdef dict linear_adjoints
@@ -29,6 +36,7 @@ cdef class Primitive:
 
 
 cdef class Elementwise(Primitive):
+    cdef void *vectorcall
     cdef readonly int opcode
     cdef readonly int nin
     cdef readonly bint elementwise
@@ -40,7 +48,10 @@ cdef class Elementwise(Primitive):
 
 ctypedef object (*dispatch_function)(Primitive primitive, tuple operands, dict params)
 ctypedef object (*ufunc_call)(Elementwise row, tuple operands, dict keywords)
+ctypedef object (*unary_row)(Elementwise row, object a)
+ctypedef object (*binary_row)(Elementwise row, object a, object b)
 
-cdef void install_dispatch(dispatch_function apply, ufunc_call call)
+cdef void install_dispatch(dispatch_function apply, ufunc_call call, unary_row row1,
+                           binary_row row2)
 cdef dict by_name
 cdef list rows

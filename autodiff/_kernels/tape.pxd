@@ -14,10 +14,16 @@ cdef enum:
     OBJECT = 6        # any primitive on any values: its `Record`
     EXTRA = 7         # a further result of the OBJECT node before it
 
-    # flags of a node: which of its fields hold arrays
+    # flags of a node: which operands are arrays, and which fields hold an object (or NULL)
     A_ARRAY = 1
     B_ARRAY = 2
-    Y_ARRAY = 4
+    A_OBJECT = 4
+    B_OBJECT = 8
+    Y_OBJECT = 16
+
+cdef union Saved:
+    double x
+    PyObject *o
 
 cdef struct Node:
     short op
@@ -25,14 +31,10 @@ cdef struct Node:
     unsigned char flags
     int a
     int b
-    int spare
     npy_intp n
-    double xa
-    double xb
-    double xy
-    PyObject *oa
-    PyObject *ob
-    PyObject *oy
+    Saved sa
+    Saved sb
+    Saved sy
 
 
 cdef class Record:
@@ -46,8 +48,7 @@ cdef class Record:
     cdef int results
 
 
-cdef struct Cotangent:
-    unsigned char kind
+cdef union Cotangent:
     double number
     PyObject *value
 
@@ -57,24 +58,26 @@ cdef class Tape:
     cdef Py_ssize_t size
     cdef Py_ssize_t capacity
     cdef readonly bint released
-    cdef Cotangent *cotangents
+    cdef unsigned char *kinds
+    cdef Cotangent *slots
     cdef object errors_off
 
     cdef int grow(self) except -1
     cdef int append_input(self) except -1
     cdef int append_object(self, Record record) except -1
     cdef void forget(self, Py_ssize_t i) noexcept
+    cdef void put(self, Py_ssize_t i, unsigned char kind, object value) noexcept
+    cdef object move(self, Py_ssize_t i)
     cdef int add_number(self, int i, double g) except -1
     cdef int add_uniform(self, int i, double g) except -1
     cdef int add_array(self, int i, object g) except -1
     cdef int add_object(self, int i, object g) except -1
     cdef int add_any(self, int i, object g) except -1
     cdef object take(self, Py_ssize_t i, object out)
-    cdef int sweep_scalar(self, Node *node, double g) except -1
-    cdef int sweep_array(self, Py_ssize_t i, Node *node, Cotangent *slot) except -1
+    cdef int sweep_array(self, Py_ssize_t i, Node *node) except -1
     cdef int sweep_object(self, Py_ssize_t i, Record record) except -1
     cdef int sweep_generic(self, Py_ssize_t i, Node *node, object g) except -1
-    cdef int sweep_element(self, Py_ssize_t i, Node *node, Cotangent *slot) except -1
+    cdef int sweep_element(self, Py_ssize_t i, Node *node) except -1
     cdef list pull(self, list indices, list cotangents, list shapes, list inputs, bint keep)
 
 
@@ -88,3 +91,4 @@ cdef inline Node *append(Tape tape) except NULL:
 cdef object fit_cotangent(object g, tuple shape, object dtype)
 cdef object fit_tangent(object t, tuple shape, object dtype)
 cdef bint is_fast_array(object x) noexcept
+cdef object empty_like(object x)

@@ -139,7 +139,7 @@ def dot(a: Any, b: Any, out: Any = None) -> Any:
     >>> np.dot(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     np.float64(11.0)
     """
-    return _product("dot", primitives.dot, np.dot, a, b, out, None)
+    return _product("dot", primitives.dot, np.dot, a, b, out, {})
 
 
 def inner(a: Any, b: Any, /) -> Any:

@@ -22,7 +22,7 @@ from autodiff._kernels.tracer import (
     register_method,
     shape_of,
 )
-from autodiff.numpy.overloading import axis_in_range, holds_tracer, overloads
+from autodiff.numpy.overloading import axis_in_range, holds_tracer, operand, overloads
 from autodiff.primitives import shapes
 from autodiff.primitives.elementwise import add, divide, multiply, subtract
 from autodiff.primitives.elementwise import real as real_part
@@ -481,7 +481,7 @@ def _linspace(
     if num < 0:
         raise ValueError(f"Number of samples, {num}, must be non-negative.")
     intervals = num - 1 if endpoint else num
-    start, stop = array(start, copy=False), array(stop, copy=False)
+    start, stop = operand(start), operand(stop)
     # The steps, and their order, are NumPy's, for the sake of its last bits.
     start, stop = multiply(start, 1.0), multiply(stop, 1.0)
     delta = subtract(stop, start)

@@ -19,7 +19,7 @@ from autodiff._kernels.tracer import ndim_of, register_array_function, shape_of
 from autodiff.numpy import contracting
 from autodiff.numpy.contracting import matmul, operand, tensordot
 from autodiff.numpy.overloading import holds_tracer, write_out
-from autodiff.numpy.reducing import norm
+from autodiff.numpy.reducing import matrix_norm, norm, vector_norm
 from autodiff.primitives import linalg as primitives
 from autodiff.primitives.contractions import dot
 from autodiff.primitives.shapes import reshape, transpose
@@ -32,6 +32,7 @@ __all__ = [
     "diagonal",
     "inv",
     "matmul",
+    "matrix_norm",
     "matrix_power",
     "matrix_transpose",
     "multi_dot",
@@ -44,6 +45,7 @@ __all__ = [
     "tensorsolve",
     "trace",
     "vecdot",
+    "vector_norm",
 ]
 
 SlogdetResult = type(np.linalg.slogdet(np.eye(1)))

@@ -15,11 +15,11 @@ import numpy as np
 from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
-    ndim_of,
+    holds_tracer,
     register_array_function,
     shape_of,
 )
-from autodiff.errors import TracerConversionError, UnsupportedError
+from autodiff.errors import TracerConversionError, UnsupportedFunctionError
 
 __all__ = [
     "holds_tracer",
@@ -30,17 +30,6 @@ __all__ = [
 ]
 
 MISSING: Any = np._NoValue
-
-
-def holds_tracer(x: Any) -> bool:
-    """Tell whether `x` is traced, or a list or tuple that holds something traced."""
-    if isinstance(x, Tracer):
-        return True
-    if type(x) is list or type(x) is tuple:
-        for part in x:
-            if holds_tracer(part):
-                return True
-    return False
 
 
 def overloads(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -143,13 +132,8 @@ def operand(x: Any) -> Any:
     return np.asarray(x)
 
 
-def unsupported(function: str, argument: str, instead: str) -> UnsupportedError:
+def unsupported(function: str, argument: str, instead: str) -> UnsupportedFunctionError:
     """The error for an argument that has no traced meaning here."""
-    return UnsupportedError(
+    return UnsupportedFunctionError(
         f"np.{function} of a traced array does not take `{argument}`; {instead}."
     )
-
-
-def ndim(x: Any) -> int:
-    """Dimensions of anything."""
-    return ndim_of(x)

@@ -9,12 +9,15 @@ import numpy as np
 from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
+    is_weak,
+    lift,
+    mark_view,
     ndim_of,
     register_method,
     register_property,
     shape_of,
 )
-from autodiff.numpy.creation import _made, array, cast
+from autodiff.numpy.creation import cast, linspace
 from autodiff.numpy.overloading import (
     axes_in_range,
     axis_in_range,
@@ -24,8 +27,8 @@ from autodiff.numpy.overloading import (
     unsupported,
     write_out,
 )
-from autodiff.primitives import indexing, reductions, shapes
-from autodiff.primitives.elementwise import multiply, select, subtract
+from autodiff.primitives import contractions, indexing, shapes
+from autodiff.primitives.elementwise import select
 
 __all__ = [
     "append",
@@ -36,13 +39,14 @@ __all__ = [
     "block",
     "broadcast_arrays",
     "broadcast_to",
+    "can_cast",
     "column_stack",
+    "common_type",
     "concat",
     "concatenate",
     "delete",
     "diag",
     "diagflat",
-    "diagonal",
     "dsplit",
     "dstack",
     "expand_dims",
@@ -55,21 +59,24 @@ __all__ = [
     "matrix_transpose",
     "meshgrid",
     "moveaxis",
+    "ndim",
     "pad",
     "permute_dims",
     "ravel",
     "repeat",
     "reshape",
     "resize",
+    "result_type",
     "roll",
     "rollaxis",
     "rot90",
+    "shape",
+    "size",
     "split",
     "squeeze",
     "stack",
     "swapaxes",
     "tile",
-    "trace",
     "transpose",
     "tril",
     "triu",
@@ -115,6 +122,58 @@ def _complete(shape: tuple[int, ...], size: int, had: tuple[int, ...]) -> tuple[
     return shape
 
 
+# ---- questions -----------------------------------------------------------------------------------
+
+
+@overloads(np.shape)
+def shape(a: Any) -> tuple[int, ...]:
+    """Return the sizes of the axes."""
+    return shape_of(operand(a))
+
+
+@overloads(np.ndim)
+def ndim(a: Any) -> int:
+    """Return how many axes there are."""
+    return ndim_of(operand(a))
+
+
+@overloads(np.size)
+def size(a: Any, axis: Any = None) -> int:
+    """Return how many elements there are, in all or along axes."""
+    had = shape_of(operand(a))
+    if axis is None:
+        return size_of(operand(a))
+    n = 1
+    for k in axes_in_range(axis, len(had)):
+        n *= had[k]
+    return n
+
+
+def _example(x: Any) -> Any:
+    """What stands for a traced value where only dtypes are asked for."""
+    if not isinstance(x, Tracer):
+        return x
+    return dtype_of(x).type(0).item() if is_weak(x) else dtype_of(x)
+
+
+@overloads(np.result_type)
+def result_type(*arrays_and_dtypes: Any) -> np.dtype:
+    """Return the dtype that NumPy's promotion gives."""
+    return np.result_type(*map(_example, arrays_and_dtypes))
+
+
+@overloads(np.can_cast)
+def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:
+    """Tell whether a cast is allowed by a rule."""
+    return np.can_cast(dtype_of(from_) if isinstance(from_, Tracer) else from_, to, casting)
+
+
+@overloads(np.common_type)
+def common_type(*arrays: Any) -> type:
+    """Return the inexact scalar type that holds all of the arrays."""
+    return np.common_type(*(np.empty(0, dtype_of(operand(x))) for x in arrays))
+
+
 # ---- reshaping -----------------------------------------------------------------------------------
 
 
@@ -133,7 +192,23 @@ def _reshaped(x: Any, shape: Any, order: str = "C") -> Any:
         return shapes.transpose(turned)
     if order != "C":
         raise ValueError(f"order must be one of 'C', 'F' or 'A' (got {order!r})")
-    return shapes.reshape(x, shape=shape)
+    return _view(shapes.reshape(x, shape=shape), x, "reshape", shape)
+
+
+def _view(y: Any, x: Any, kind: str, detail: Any) -> Any:
+    """`y`, a view of `x` as in NumPy: what is written into one is seen in the other."""
+    if not isinstance(x, Tracer):
+        return y
+    if not isinstance(y, Tracer):
+        if not isinstance(y, np.ndarray):
+            return y
+        y = lift(y)
+    return mark_view(y, x, kind, detail)
+
+
+def _turned(x: Any, axes: tuple[int, ...]) -> Any:
+    """A transposed view."""
+    return _view(shapes.transpose(x, axes=axes), x, "transpose", axes)
 
 
 @overloads(np.reshape)
@@ -171,7 +246,7 @@ def expand_dims(a: Any, axis: Any) -> Any:
     ndim = len(axes) + ndim_of(a)
     new = axes_in_range(tuple(axes), ndim)
     sizes = iter(shape_of(a))
-    return shapes.reshape(a, shape=tuple(1 if k in new else next(sizes) for k in range(ndim)))
+    return _reshaped(a, tuple(1 if k in new else next(sizes) for k in range(ndim)))
 
 
 @overloads(np.squeeze)
@@ -180,12 +255,12 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     a = operand(a)
     shape = shape_of(a)
     if axis is None:
-        return shapes.reshape(a, shape=tuple(n for n in shape if n != 1))
+        return _reshaped(a, tuple(n for n in shape if n != 1))
     axes = axes_in_range(axis, len(shape))
     for k in axes:
         if shape[k] != 1:
             raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
-    return shapes.reshape(a, shape=tuple(n for k, n in enumerate(shape) if k not in axes))
+    return _reshaped(a, tuple(n for k, n in enumerate(shape) if k not in axes))
 
 
 def _at_least(function: Any, form: Any) -> Any:
@@ -233,11 +308,11 @@ def resize(a: Any, new_shape: Any) -> Any:
 def _transposed(x: Any, axes: Any = None) -> Any:
     ndim = ndim_of(x)
     if axes is None:
-        return shapes.transpose(x)
+        return _turned(x, tuple(range(ndim - 1, -1, -1)))
     order = axes_in_range(tuple(axes), ndim)
     if len(order) != ndim:
         raise ValueError("axes don't match array")
-    return shapes.transpose(x, axes=order)
+    return _turned(x, order)
 
 
 @overloads(np.transpose)
@@ -263,7 +338,7 @@ def matrix_transpose(x: Any, /) -> Any:
         raise ValueError(
             f"Input array must be at least 2-dimensional, but it is {ndim}"
         )
-    return shapes.transpose(x, axes=(*range(ndim - 2), ndim - 1, ndim - 2))
+    return _turned(x, (*range(ndim - 2), ndim - 1, ndim - 2))
 
 
 @overloads(np.swapaxes)
@@ -273,7 +348,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     order = list(range(ndim_of(a)))
     i, j = axis_in_range(axis1, len(order)), axis_in_range(axis2, len(order))
     order[i], order[j] = order[j], order[i]
-    return shapes.transpose(a, axes=tuple(order))
+    return _turned(a, tuple(order))
 
 
 @overloads(np.moveaxis)
@@ -289,7 +364,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     order = [k for k in range(ndim) if k not in origin]
     for to, of in sorted(zip(target, origin, strict=True)):
         order.insert(to, of)
-    return shapes.transpose(a, axes=tuple(order))
+    return _turned(a, tuple(order))
 
 
 @overloads(np.rollaxis)
@@ -641,7 +716,7 @@ def tile(A: Any, reps: Any) -> Any:
     counts = (1,) * (ndim - len(counts)) + counts
     shape = (1,) * (ndim - len(shape)) + shape
     if all(n == 1 for n in counts):
-        return shapes.copy(shapes.reshape(A, shape=shape))
+        return shapes.copy(shapes.reshape(A, shape=shape), order="K")
     apart = tuple(m for n in shape for m in (1, n))
     wide = tuple(m for c, n in zip(counts, shape, strict=True) for m in (c, n))
     joined = tuple(c * n for c, n in zip(counts, shape, strict=True))
@@ -663,8 +738,10 @@ def _pairs(x: Any, ndim: int) -> list[tuple[Any, Any]]:
     return [(low, high) for low, high in pairs.tolist()]
 
 
-def _pad_axis(x: Any, axis: int, places: np.ndarray) -> Any:
-    return indexing.take(x, places, axis=axis)
+def _ramp(edge: Any, width: int, end: Any, axis: int) -> Any:
+    """`width` values along `axis`, from `end` towards `edge`, which is not among them."""
+    y = linspace(end, edge, width, endpoint=False, axis=axis)
+    return cast(y, dtype_of(edge), copy=False)
 
 
 @overloads(np.pad)
@@ -698,7 +775,7 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
         for axis, pair in enumerate(widths):
             if pair != (0, 0):
                 places = np.pad(np.arange(shape[axis]), pair, mode)
-                x = _pad_axis(x, axis, places)
+                x = indexing.take(x, places, axis=axis)
         return x
     if mode == "linear_ramp":
         ends = _pairs(kwargs.pop("end_values", 0), ndim)
@@ -706,17 +783,12 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
         for axis, (low, high) in enumerate(widths):
             lead = (EVERYTHING,) * axis
             parts = [x]
-            for width, place, end in ((low, slice(0, 1), ends[axis][0]),
-                                      (high, slice(-1, None), ends[axis][1])):
-                if width:
-                    edge = x[(*lead, place)]
-                    form = (1,) * axis + (width,) + (1,) * (ndim - axis - 1)
-                    steps = (np.arange(width) / width).reshape(form)
-                    ramp = end + (edge - end) * steps
-                    if place.start == 0:
-                        parts.insert(0, ramp)
-                    else:
-                        parts.append(ramp[(*lead, slice(None, None, -1))])
+            if low:
+                ramp = _ramp(x[(*lead, 0)], low, ends[axis][0], axis)
+                parts.insert(0, ramp)
+            if high:
+                ramp = _ramp(x[(*lead, -1)], high, ends[axis][1], axis)
+                parts.append(ramp[(*lead, slice(None, None, -1))])
             if len(parts) > 1:
                 x = shapes.concatenate(*parts, axis=axis)
         return x
@@ -731,53 +803,17 @@ def _no_more(kwargs: dict[str, Any], mode: str) -> None:
 # ---- diagonals and triangles ---------------------------------------------------------------------
 
 
-@overloads(np.diagonal)
-def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """Return the diagonals of the matrices in two axes of `a`."""
-    ndim = ndim_of(a)
-    if ndim < 2:
-        raise ValueError("diag requires an array of at least two dimensions")
-    first, second = axis_in_range(axis1, ndim), axis_in_range(axis2, ndim)
-    if first == second:
-        raise ValueError("axis1 and axis2 cannot be the same")
-    return indexing.diagonal(a, offset=offset.__index__(), axis1=first, axis2=second)
-
-
-@overloads(np.linalg.diagonal)
-def _linalg_diagonal(x: Any, /, *, offset: int = 0) -> Any:
-    return diagonal(x, offset, -2, -1)
-
-
-@overloads(np.trace)
-def trace(
-    a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
-) -> Any:
-    """Return the sums along diagonals."""
-    dtype = None if dtype is None else np.dtype(dtype)
-    y = reductions.sum(diagonal(a, offset, axis1, axis2), axis=-1, keepdims=False, dtype=dtype)
-    return write_out(y, out)
-
-
-@overloads(np.linalg.trace)
-def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
-    return trace(x, offset, -2, -1, dtype)
-
-
 @overloads(np.diag)
 def diag(v: Any, k: int = 0) -> Any:
     """Return a matrix with a diagonal, or the diagonal of a matrix."""
     v = operand(v)
     shape = shape_of(v)
     if len(shape) == 2:
-        return diagonal(v, k)
+        return contractions.diagonal(v, offset=k.__index__(), axis1=0, axis2=1)
     if len(shape) != 1:
         raise ValueError("Input must be 1- or 2-d.")
     n = shape[0] + abs(k)
-    places = np.arange(shape[0])
-    rows, columns = (places, places + k) if k >= 0 else (places - k, places)
-    return indexing.scatter(
-        v, rows, columns, index=(indexing.ARRAY,) * 2, shape=(n, n), distinct=True
-    )
+    return contractions.embed_diagonal(v, shape=(n, n), offset=k.__index__(), axis1=0, axis2=1)
 
 
 @overloads(np.diagflat)
@@ -814,28 +850,27 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     shape = shape_of(arr)
     axis = axis_in_range(axis, len(shape))
     n = shape[axis]
-    # Positions of the new values are found by NumPy itself, on numbers in place of values.
-    marks = np.insert(np.arange(n), obj, -1)
-    new = np.flatnonzero(marks < 0)
     places = np.asarray(obj)
-    if places.ndim == 0 and ndim_of(values):
-        if ndim_of(values) == len(shape) or axis == 0:
-            count = shape_of(values)[axis] if ndim_of(values) == len(shape) else 1
-        else:
-            count = 1
-        if len(shape) == 1:
-            count = size_of(values)
-        marks = np.insert(np.arange(n), obj, np.full(count, -1))
+    if places.ndim == 0 and places.dtype != bool:
+        # One place may take several slices; they lie along the first axis of the values.
+        values = shapes.reshape(
+            values, shape=(1,) * (len(shape) - ndim_of(values)) + shape_of(values)
+        )
+        values = shapes.move_axis(values, 0, axis)
+        first = axis_in_range(obj, n + 1) if obj >= 0 else axis_in_range(obj, n)
+        new = first + np.arange(shape_of(values)[axis])
+        old = np.delete(np.arange(n + len(new)), new)
+    else:
+        # Where they go is NumPy's to say, on numbers in place of values.
+        places = np.atleast_1d(places)
+        count = int(places.sum()) if places.dtype == bool else places.size
+        marks = np.insert(np.arange(n), places, -1 - np.arange(count))
         new = np.flatnonzero(marks < 0)
-    elif places.ndim == 1 and places.dtype != bool:
-        # Several places: the values follow the order in which the places were given.
-        marks = np.insert(np.arange(n), obj, -1 - np.arange(places.size))
-        new = np.argsort(-1 - marks[marks < 0], kind="stable")
-        new = np.flatnonzero(marks < 0)[new]
+        new = new[np.argsort(-1 - marks[new], kind="stable")]
+        old = np.flatnonzero(marks >= 0)
     full = list(shape)
-    full[axis] = len(marks)
+    full[axis] = len(old) + len(new)
     lead = (indexing.ALL,) * axis
-    old = np.flatnonzero(marks >= 0)
     y = indexing.scatter(
         arr, old, index=(*lead, indexing.ARRAY), shape=tuple(full), distinct=True
     )
@@ -872,9 +907,7 @@ register_method("transpose", _transpose_method)
 register_method("swapaxes", swapaxes)
 register_method("squeeze", squeeze)
 register_method("repeat", repeat)
-register_method("diagonal", diagonal)
-register_method("trace", trace)
 register_method("tolist", _tolist)
-register_property("T", lambda x: shapes.transpose(x))
-register_property("mT", lambda x: matrix_transpose(x))
-register_property("flat", lambda x: ravel(x))
+register_property("T", _transposed)
+register_property("mT", matrix_transpose)
+register_property("flat", ravel)

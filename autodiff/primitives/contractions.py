@@ -31,6 +31,7 @@ import numpy as np
 from autodiff._kernels.primitive import Primitive
 from autodiff._kernels.tracer import dtype_of, ndim_of, shape_of
 from autodiff.primitives.elementwise import conjugate, multiply
+from autodiff.primitives.reductions import sum as total
 from autodiff.primitives.shapes import broadcast_to, reshape, transpose
 
 Labels = tuple[int, ...]
@@ -610,7 +611,7 @@ class _Eager:
 
     contract = staticmethod(lambda a, b, labels: contract(a, b, labels=labels))
     diagonal = staticmethod(lambda x, i, j: diagonal(x, offset=0, axis1=i, axis2=j))
-    sum = staticmethod(lambda x, axes: x.sum(axis=axes))
+    sum = staticmethod(lambda x, axes: total(x, axis=axes))
     reshape = staticmethod(lambda x, shape: reshape(x, shape=shape))
     transpose = staticmethod(lambda x, axes: transpose(x, axes=axes))
     shape = staticmethod(shape_of)

@@ -46,7 +46,6 @@ from autodiff.primitives.shapes import (
 __all__ = [
     "argpartition",
     "argsort",
-    "diagonal",
     "flat_nonzero",
     "gather",
     "index_add",
@@ -906,58 +905,6 @@ def scatter_along(
     """The adjoint of `gather_along` out of an array of `shape`."""
     grid = _grid(shape, indices, axis)
     return scatter(v, *grid, index=(ARRAY,) * len(shape), shape=shape, distinct=distinct)
-
-
-# ---- diagonal ------------------------------------------------------------------------------------
-
-
-def _diagonal(x: Any, offset: int, axis1: int, axis2: int) -> Any:
-    return np.diagonal(x, offset, axis1, axis2)
-
-
-def _diagonal_places(
-    shape: tuple[int, ...], offset: int, axis1: int, axis2: int
-) -> tuple[list[Any], Index, tuple[int, ...] | None]:
-    """A diagonal as an index: the two arrays, the structure, and how to turn a cotangent to it."""
-    n, m = shape[axis1], shape[axis2]
-    if offset >= 0:
-        count = np.arange(max(0, min(n, m - offset)))
-        rows, columns = count, count + offset
-    else:
-        count = np.arange(max(0, min(n + offset, m)))
-        rows, columns = count - offset, count
-    first, second = (rows, columns) if axis1 < axis2 else (columns, rows)
-    low, high = sorted((axis1, axis2))
-    index = (*(ALL,) * low, ARRAY, *(ALL,) * (high - low - 1), ARRAY)
-    ndim = len(shape) - 1
-    # The diagonal is the last axis of a cotangent; arrays' dimensions come first or at `low`.
-    place = low if high == low + 1 else 0
-    order = (*range(place), ndim - 1, *range(place, ndim - 1))
-    return [first, second], index, None if order == tuple(range(ndim)) else order
-
-
-def _diagonal_adjoint(g: Any, y: Any, x: Any, offset: int, axis1: int, axis2: int) -> Any:
-    arrays, index, order = _diagonal_places(x.shape, offset, axis1, axis2)
-    if order is not None:
-        g = transpose(g, axes=order)
-    return scatter(g, *arrays, index=index, shape=x.shape, distinct=True)
-
-
-def _diagonal_lowering(emit: Any, x: Any, offset: int, axis1: int, axis2: int) -> Any:
-    arrays, _, _ = _diagonal_places(x.shape, offset, axis1, axis2)
-    axes = sorted((axis1, axis2))
-    y = emit.gather(x, [emit.constant(a) for a in arrays], axes)
-    return emit.transpose(y, (*range(1, len(y.shape)), 0))
-
-
-diagonal = Primitive("diagonal", _diagonal)
-diagonal.linear(0, _diagonal_adjoint, needs=())
-diagonal.batching(
-    lambda size, batched, x, offset, axis1, axis2: diagonal(
-        x, offset=offset, axis1=axis1 + 1, axis2=axis2 + 1
-    )
-)
-diagonal.lowering(_diagonal_lowering)
 
 
 # ---- sorting -------------------------------------------------------------------------------------

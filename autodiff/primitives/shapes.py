@@ -247,7 +247,7 @@ roll.lowering(_roll_lowering)
 def _pad(x: Any, widths: tuple[tuple[int, int], ...], value: Any = 0) -> Any:
     shape = tuple(low + n + high for (low, high), n in zip(widths, x.shape, strict=True))
     order = "F" if x.flags.fnc else "C"
-    if value is 0 or value == 0:  # noqa: F632 - calloc is the fast way to most pads
+    if value == 0:  # calloc is the fast way to most pads
         y = np.zeros(shape, x.dtype, order=order)
     else:
         y = np.full(shape, value, x.dtype, order=order)

@@ -20,8 +20,8 @@ The columns
 -----------
 name         NumPy's name of the ufunc (or SciPy's).
 value        Plain arithmetic that has NumPy's bits, or the name again.
-derivatives  With respect to each operand, separated by ``;``. A dash: the function is piecewise
-             constant in that operand, or takes integers there.
+derivatives  With respect to each operand, separated by ``;``. A dash: there is none (a function of
+             integers; all operands of rows of kind `NONE`).
 kind         `HOLOMORPHIC`: the derivatives hold for complex operands too. `REAL`: for real operands
              only. `NONE`: piecewise constant, or a function of integers; nothing to differentiate.
 hlo          A StableHLO (or CHLO) operation, ``compare`` with its direction, an expression over
@@ -82,9 +82,8 @@ SHORTHANDS = {
     # A fraction of a length r: 0 where r is 0.
     "ratio(p, r)": "select(r == 0, 0, p / r)",
     # The length of a vector of two positive components, without overflow.
-    "norm(p, q)":
-        "select(p == q, p * sqrt(2), secant(minimum(p, q) / maximum(p, q), maximum(p, q)))",
-    "secant(t, r)": "r * sqrt(1 + t * t)",
+    "norm(p, q)": "diagonal(maximum(p, q), select(p == q, 1, minimum(p, q) / maximum(p, q)))",
+    "diagonal(r, t)": "r * sqrt(1 + t * t)",
 }
 
 NUMPY = (
@@ -102,11 +101,11 @@ NUMPY = (
     ("sqrt",       "sqrt(x)",  "1/2 / y",                HOLOMORPHIC, "sqrt",      POSITIVE),
     ("cbrt",       "cbrt",     "1/3 / (y * y)",          REAL,        "cbrt",      POSITIVE),
     ("power",      "power",    "scale(b, power(a, b - 1)) ; y * log(select(a == 0, 1, a))",
-                                                         HOLOMORPHIC, "-",         (POSITIVE, LINE),
+                                                         HOLOMORPHIC, "power",     (POSITIVE, LINE),
         ((2.0, 0.0), (2.0, 1.0), (0.0, 2.0), (0.0, 3.0), (0.0, 2.5))),
     ("float_power", "float_power",
         "scale(b, float_power(a, b - 1)) ; y * log(select(a == 0, 1, a))",
-                                                         HOLOMORPHIC, "-",         (POSITIVE, LINE),
+                                                         HOLOMORPHIC, "power",     (POSITIVE, LINE),
         ((2.0, 0.0), (2.0, 1.0), (0.0, 2.0), (0.0, 3.0), (0.0, 2.5))),
     ("remainder",  "remainder", "1 ; -floor_divide(a, b)", REAL, "-",          (LINE, (5.0, 9.0))),
     ("fmod",       "fmod",     "1 ; -trunc(a / b)",      REAL,    "remainder",  (LINE, (5.0, 9.0))),
@@ -167,10 +166,10 @@ NUMPY = (
         ((1.0, 1.0), (nan, 1.0), (1.0, nan))),
     ("absolute",   "fabs(x)",  "sign(x)",         REAL, "abs",        POSITIVE, ((0.0,),)),
     ("fabs",       "fabs(x)",  "sign(x)",         REAL, "abs",        POSITIVE, ((0.0,),)),
-    ("copysign",   "copysign(a, b)", "sign(a) * copysign(1, b) ; -", REAL, "-",
+    ("copysign",   "copysign(a, b)", "sign(a) * copysign(1, b) ; 0", REAL, "-",
         (POSITIVE, POSITIVE),
         ((0.0, 1.0),)),
-    ("heaviside",  "heaviside", "- ; select(a == 0, 1, 0)",          REAL,
+    ("heaviside",  "heaviside", "0 ; select(a == 0, 1, 0)",          REAL,
         "select(a == 0, b, select(a < 0, 0, select(a > 0, 1, a)))",         (POSITIVE, LINE),
         ((0.0, 1.0),)),
     ("conjugate",  "x",        "1",                                  REAL, "x",   LINE),
@@ -201,7 +200,7 @@ NUMPY = (
     ("logical_not",   "logical_not",   "-",     NONE, "x == 0",     LINE, ((0.0,),)),
     ("isnan",         "isnan",         "-",     NONE, "x != x",     LINE, ((nan,), (inf,))),
     ("isinf",         "isinf",         "-",     NONE, "absolute(x) == inf", LINE, ((nan,), (inf,))),
-    ("isfinite",      "isfinite",      "-",     NONE, "absolute(x) < inf",  LINE, ((nan,), (inf,))),
+    ("isfinite",      "isfinite",      "-",     NONE, "is_finite", LINE, ((nan,), (inf,))),
     ("signbit",       "signbit",       "-",     NONE, "-",          LINE, ((0.0,), (-0.0,))),
 
     # Integers
@@ -219,7 +218,7 @@ NUMPY = (
 SCIPY = (
     ("erf",        "erf",       "2 / root_pi * exp(-x * x)",  REAL, "chlo.erf",          LINE),
     ("erfc",       "erfc",      "-2 / root_pi * exp(-x * x)", REAL, "chlo.erfc",         LINE),
-    ("expit",      "expit",     "y * expit(-x)",              REAL, "1 / (1 + exp(-x))", LINE),
+    ("expit",      "expit",     "y * expit(-x)",              REAL, "logistic",          LINE),
     ("gammaln",    "gammaln",   "digamma(x)",                 REAL, "chlo.lgamma",       POSITIVE),
     ("digamma",    "digamma",   "polygamma(1, x)",            REAL, "chlo.digamma",      POSITIVE),
     ("polygamma",  "polygamma", "- ; polygamma(a + 1, b)",    REAL, "chlo.polygamma",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from autodiff import trees
-from autodiff._kernels.tracer import Tracer, dtype_of, shape_of
+from autodiff._kernels.tracer import Tracer, dtype_of, level_of, lower, shape_of
 from autodiff.errors import ArgumentError, NotDifferentiableError, OutputError, StructureError
 
 __all__ = ["Transformed"]
@@ -225,11 +225,12 @@ def input_leaf(
             )
     elif not isinstance(leaf, (np.ndarray, np.generic, Tracer)):
         raise NotDifferentiableError(
-            f"{transform}: {where()} is {_described(leaf)}, which has no derivative. "
+            f"{transform}: {where()} is {described(leaf)}, which has no derivative. "
             "Differentiable values are floats, NumPy scalars and arrays, and containers of them "
             "(dict, list, tuple, namedtuple, dataclass, or a type known to autodiff.trees.register)"
             f".{_hint(leaf, transform)}"
         )
+    leaf = lower(leaf)
     dtype = dtype_of(leaf)
     if dtype.kind == "f":
         if holomorphic:
@@ -251,12 +252,18 @@ def input_leaf(
     return leaf
 
 
-def _described(leaf: Any) -> str:
+def described(leaf: Any) -> str:
     if isinstance(leaf, (bool, str, bytes)):
         return repr(leaf) if len(repr(leaf)) < 40 else f"a {type(leaf).__name__}"
     if callable(leaf) and hasattr(leaf, "__name__"):
         return f"the function {leaf.__name__}"
     kind = type(leaf)
+    if leaf is None:
+        return "None"
+    if kind is np.ndarray or kind is Tracer:
+        return f"an array of shape {shape_of(leaf)}" if shape_of(leaf) else "a number"
+    if kind is float or kind is int:
+        return f"the number {leaf}"
     module = "" if kind.__module__ == "builtins" else kind.__module__ + "."
     return f"a {module}{kind.__qualname__}"
 
@@ -404,6 +411,11 @@ def private(value: Any) -> Any:
     return value
 
 
+def copied(handle: Any) -> Any:
+    """A second handle on the same value: a function may write into its own, not into the input."""
+    return handle.__copy__() if isinstance(handle, Tracer) else handle
+
+
 def kept(leaf: Any) -> Any:
     """A leaf that outlives the call (vjp, linearize): the caller may write into its own later."""
     return leaf.copy("K") if type(leaf) is np.ndarray else leaf
@@ -428,6 +440,7 @@ def output_leaf(leaf: Any, path: str, function: Callable[..., Any], transform: s
     """Check one value that a function returned; return it as an array-like with a dtype."""
     kind = type(leaf)
     if kind is np.ndarray or isinstance(leaf, (Tracer, np.generic)):
+        leaf = lower(leaf)
         if dtype_of(leaf).kind not in "fciub":
             raise OutputError(
                 f"{transform}: {name_of(function)} returned an array of dtype {dtype_of(leaf)}"
@@ -443,7 +456,7 @@ def output_leaf(leaf: Any, path: str, function: Callable[..., Any], transform: s
     if isinstance(leaf, np.ndarray):
         return np.asarray(leaf)
     raise OutputError(
-        f"{transform}: {name_of(function)} returned {_described(leaf)}{_at(path)}; it has to return "
+        f"{transform}: {name_of(function)} returned {described(leaf)}{_at(path)}; it has to return "
         "numbers or arrays, or containers of them. Values that are not differentiated can come "
         "along with has_aux=True."
     )
@@ -461,7 +474,7 @@ def flat_outputs(
     checked = []
     for i, leaf in enumerate(leaves):
         kind = type(leaf)
-        if kind is Tracer and dtype_of(leaf).kind in "fc":
+        if kind is Tracer and level_of(leaf) and dtype_of(leaf).kind in "fc":
             checked.append(leaf)
         else:
             path = "" if structure is trees.LEAF_STRUCTURE else trees.paths(structure)[i]
@@ -474,7 +487,7 @@ def split_aux(y: Any, function: Callable[..., Any], transform: str) -> tuple[Any
     if type(y) is not tuple and type(y) is not list or len(y) != 2:
         raise OutputError(
             f"{transform}: with has_aux=True {name_of(function)} has to return a pair "
-            f"(value, aux), and it returned {_described(y)}"
+            f"(value, aux), and it returned {described(y)}"
             + (f" of length {len(y)}." if isinstance(y, (tuple, list)) else ".")
         )
     return y[0], y[1]
@@ -535,7 +548,7 @@ def direction(
             t = np.asarray(t)
         else:
             raise StructureError(
-                f"{transform}: the {word} {where()} is {_described(t)}; it has to be an array of "
+                f"{transform}: the {word} {where()} is {described(t)}; it has to be an array of "
                 f"shape {shape_of(leaf)}"
             )
     if shape_of(t) != shape_of(leaf):

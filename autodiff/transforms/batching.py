@@ -17,10 +17,11 @@ from autodiff._kernels.tracer import (
     shape_of,
 )
 from autodiff.errors import ArgumentError, BatchError, OutputError, StructureError
+from autodiff.primitives.shapes import broadcast_to, transpose
 from autodiff.transforms.arguments import (
     Transformed,
-    _described,
     argument,
+    described,
     flat_outputs,
     name_of,
     owned,
@@ -144,7 +145,7 @@ class Batched(Transformed):
         enter_transform()
         try:
             handles = [
-                x if axis is None else trace.input(x if axis == 0 else np.moveaxis(x, axis, 0))
+                x if axis is None else trace.input(moved(x, axis, 0))
                 for x, axis in zip(arrays, axes, strict=True)
             ]
             rebuilt = trees.unflatten(structure, handles)
@@ -192,7 +193,7 @@ class Batched(Transformed):
     def _sliceable(self, leaf: Any, axis: int, i: int, structure: Any, split: bool) -> Any:
         if not isinstance(leaf, (np.ndarray, Tracer)):
             raise BatchError(
-                f"vmap: {self._where(i, structure, split)} is {_described(leaf)}, which has no axis "
+                f"vmap: {self._where(i, structure, split)} is {described(leaf)}, which has no axis "
                 "to slice along. Pass an array, or None for it in in_axes."
             )
         if dtype_of(leaf).kind not in "fciub":
@@ -245,8 +246,19 @@ class Batched(Transformed):
                 f"which has {ndim + 1} axes"
             )
         if not batched:
-            value = np.broadcast_to(value, (size, *shape_of(value)))
-        return value if axis == 0 else np.moveaxis(value, 0, axis)
+            value = broadcast_to(value, shape=(size, *shape_of(value)))
+        return moved(value, 0, axis)
+
+
+def moved(x: Any, start: int, stop: int) -> Any:
+    """``np.moveaxis`` of one axis, on arrays and traced values."""
+    ndim = len(shape_of(x))
+    start, stop = start % ndim, stop % ndim
+    if start == stop:
+        return x
+    axes = [axis for axis in range(ndim) if axis != start]
+    axes.insert(stop, start)
+    return transpose(x, axes=tuple(axes))
 
 
 def _is_axis(axis: Any) -> bool:

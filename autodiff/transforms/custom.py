@@ -26,11 +26,21 @@ from autodiff._kernels.tracer import (
     ReverseTrace,
     Tracer,
     dtype_of,
+    is_traced,
+    level_of,
     pop_region,
     push_region,
     shape_of,
+    trace_of,
 )
-from autodiff.errors import ArgumentError, NotDifferentiableError, RuleError, StructureError
+from autodiff.errors import (
+    ArgumentError,
+    LeakedTracerError,
+    NotDifferentiableError,
+    RuleError,
+    StructureError,
+)
+from autodiff.primitives.shapes import broadcast_to, stack
 from autodiff.transforms.arguments import Transformed, name_of, zeros_for
 
 __all__ = ["custom_jvp", "custom_vjp", "primitive", "stop_gradient"]
@@ -87,12 +97,15 @@ def _beneath(trace: Any, value: Any) -> Any:
 def call(rules: Rules, operands: list[Any]) -> list[Any]:
     """Apply a function with rules at the highest level among its operands."""
     top = None
-    for x in operands:
-        if isinstance(x, Tracer) and (top is None or x.trace.level > top.level):
-            top = x.trace
+    traces = [trace_of(x) for x in operands]
+    for trace in traces:
+        if trace is not None and (top is None or trace.level > top.level):
+            top = trace
     if top is None:
         return rules.value(operands)
-    mine = [isinstance(x, Tracer) and x.trace is top for x in operands]
+    if not top.alive:
+        raise LeakedTracerError
+    mine = [trace is top for trace in traces]
     if isinstance(top, RecordTrace):
         push_region(rules.kind, rules.name)
         try:
@@ -134,8 +147,10 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
         cotangents = pull(spread)
         return [cotangents[i] for i in active]
 
+    node = Primitive(rules.name, None, multiple=True, register=False)
+    node.pushforward(None, None, _OneByOne(adjoint, len(active)))
     handles = top.attach(
-        tuple([operands[i] for i in active]), tuple([results[j] for j in smooth]), adjoint
+        node, tuple([operands[i] for i in active]), tuple([results[j] for j in smooth])
     )
     made = list(results)
     for j, handle in zip(smooth, handles, strict=True):
@@ -143,9 +158,29 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
     return made
 
 
+class _OneByOne:
+    """An adjoint that gives all cotangents at once, as the sweep asks for them: one by one."""
+
+    def __init__(self, adjoint: Callable[[Sequence[Any]], list[Any]], count: int) -> None:
+        self.adjoint = adjoint
+        self.count = count
+        self.g: Any = None
+        self.found: list[Any] = []
+
+    def __call__(self, k: int, g: Any, y: Any) -> Any:
+        if self.g is not g:
+            self.found = self.adjoint(g)
+            self.g = g
+        found = self.found[k]
+        if k == self.count - 1:
+            self.g = None       # keep nothing alive after the sweep
+            self.found = []
+        return found
+
+
 def _refuse_captured(rules: Rules, top: Any, results: list[Any]) -> None:
     for y in results:
-        if isinstance(y, Tracer) and y.trace.level >= top.level:
+        if level_of(y) >= top.level:
             raise RuleError(
                 f"{rules.name} ({rules.kind}) uses a value that is being differentiated and that "
                 "is not one of its arguments (a closure, a global, an attribute). Its derivative "
@@ -167,7 +202,7 @@ class Lanes(Rules):
         payload, batched = trace.read(value)
         if batched:
             return payload
-        return np.broadcast_to(payload, (self.size, *shape_of(payload)))
+        return broadcast_to(payload, shape=(self.size, *shape_of(payload)))
 
     def value(self, operands: list[Any]) -> list[Any]:
         trace = BatchTrace(self.size)
@@ -302,7 +337,7 @@ class _WithRule(Transformed):
                     )
         active = tuple([a for i, a in enumerate(args) if i not in skip]) if skip else args
         flat, structure = trees.flatten(active)
-        if not any([isinstance(x, Tracer) for x in flat]):
+        if not any([is_traced(x) for x in flat]):
             return self._f(*args)
         bound = self._bound(Call(self._f, args, skip, flat, structure))
         results = call(bound, bound.call.operands)
@@ -896,8 +931,8 @@ class Opaque(Transformed):
                 "batch rule"
             )
         if self._multiple:
-            return tuple([np.stack(column) for column in zip(*rows, strict=True)])
-        return np.stack(rows)
+            return tuple([stack(*column) for column in zip(*rows, strict=True)])
+        return stack(*rows)
 
 
 # --- no derivative ----------------------------------------------------------------------------------------
@@ -936,6 +971,4 @@ def stop_gradient(x: Any) -> Any:
 
 
 def _stop(leaf: Any) -> Any:
-    if isinstance(leaf, Tracer):
-        return _stopped(leaf)
-    return _identity(leaf)
+    return _stopped(leaf) if isinstance(leaf, Tracer) else _identity(leaf)

@@ -12,6 +12,7 @@ from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
     enter_transform,
+    is_weak,
     leave_transform,
     shape_of,
 )
@@ -19,6 +20,8 @@ from autodiff.errors import OutputError
 from autodiff.transforms.arguments import (
     Selected,
     Transformed,
+    copied,
+    described,
     like,
     name_of,
     number,
@@ -207,19 +210,20 @@ class ValueAndGradient(Transformed):
         elif kind is not float:
             return self._general(args, kwargs)
         trace = ReverseTrace()
-        handle = trace.input(x)
+        handle = trace.input(x, kind is float)
         enter_transform()
         try:
+            # A handle of its own: `f` may write into it, and the input has to stay what it is.
             if len(args) == 1:
-                y = self._f(handle)
+                y = self._f(handle.__copy__())
             else:
                 given = [private(a) for a in args]
-                given[lone] = handle
+                given[lone] = handle.__copy__()
                 y = self._f(*given)
             if type(y) is not Tracer or y.shape != () or y.dtype is not _F64:
                 y = self._scalar(y)
-            (g,) = trace.pullback((y,), (_ONE if dtype_of(y) is _F64 else _one(y),), (handle,), False)
             value = trace.read(y)
+            (g,) = trace.pullback([y], [_one(y)], [handle], False)
         finally:
             leave_transform()
             trace.close()
@@ -236,21 +240,21 @@ class ValueAndGradient(Transformed):
         whole = selected.whole or {}
         aux = None
         trace = ReverseTrace()
-        handles = [x if i in whole else trace.input(x) for i, x in enumerate(leaves)]
+        handles = [x if i in whole else trace.input(x, is_weak(x)) for i, x in enumerate(leaves)]
         enter_transform()
         try:
-            y = selected.call(f, handles)
+            y = selected.call(f, [copied(h) for h in handles])
             if self._has_aux:
                 y, aux = split_aux(y, f, self._name)
             y = self._scalar(y)
             inputs = [h for i, h in enumerate(handles) if i not in whole]
-            pulled = iter(trace.pullback((y,), (_one(y),), inputs, False))
-            gradients = [
-                like(None if i in whole else next(pulled), x) for i, x in enumerate(leaves)
-            ]
             value = trace.read(y)
             if self._has_aux:
                 aux = read_tree(trace.read, aux)
+            pulled = iter(trace.pullback([y], [_one(y)], inputs, False))
+            gradients = [
+                like(None if i in whole else next(pulled), x) for i, x in enumerate(leaves)
+            ]
         finally:
             leave_transform()
             trace.close()
@@ -264,7 +268,7 @@ class ValueAndGradient(Transformed):
         f = self._f
         if not is_leaf(y):
             raise OutputError(
-                f"{self._name}: {name_of(f)} returned a {type(y).__name__}, and the gradient is of "
+                f"{self._name}: {name_of(f)} returned {described(y)}, and the gradient is of "
                 "a function that returns one number. Return a single scalar (has_aux=True carries "
                 f"other values along), or use autodiff.jacobian({name_of(f)})."
             )
@@ -314,4 +318,5 @@ _ONE = np.float64(1.0)
 
 def _one(y: Any) -> Any:
     """The cotangent 1 in the dtype of an output."""
-    return dtype_of(y).type(1)
+    dtype = dtype_of(y)
+    return _ONE if dtype is _F64 else dtype.type(1)

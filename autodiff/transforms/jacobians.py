@@ -20,13 +20,16 @@ from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
     enter_transform,
+    is_weak,
     leave_transform,
     shape_of,
 )
 from autodiff.errors import ArgumentError, OutputError
+from autodiff.primitives.shapes import broadcast_to, concatenate, reshape, transpose
 from autodiff.transforms.arguments import (
     Selected,
     Transformed,
+    copied,
     flat_outputs,
     name_of,
     number,
@@ -449,7 +452,7 @@ class Forward(_Jacobian):
         rows = []
         for j, value in enumerate(values):
             whole = [part[j] for part in parts]
-            joined = whole[0] if len(whole) == 1 else np.concatenate(whole, 0)
+            joined = whole[0] if len(whole) == 1 else concatenate(*whole, axis=0)
             shape = shape_of(value)
             row: list[Any] = []
             before = 0
@@ -457,9 +460,9 @@ class Forward(_Jacobian):
                 block = joined[before : before + size] if size != total else joined
                 before += size
                 if shape:
-                    block = np.moveaxis(block, 0, -1)
+                    block = transpose(block, axes=(*range(1, len(shape) + 1), 0))
                 if len(shape_of(leaf)) != 1:
-                    block = np.reshape(block, shape + shape_of(leaf))
+                    block = reshape(block, shape=shape + shape_of(leaf))
                 row.append(_settled(block))
             rows.append(row)
         return values, built, rows, aux
@@ -476,7 +479,7 @@ class Forward(_Jacobian):
             handles = []
             for x, block in zip(leaves, _lanes(leaves, sizes, start, stop), strict=True):
                 t = np.zeros(shape_of(x), dtype_of(x)) if block is None else lanes.input(block)
-                handles.append(trace.input(x, t))
+                handles.append(trace.input(x, t, is_weak(x)))
             outputs, built, aux = self._run(selected, handles)
             values, columns = [], []
             for out in outputs:
@@ -500,7 +503,7 @@ def _batched(lanes: BatchTrace, t: Any, count: int, value: Any) -> Any:
     payload, batched = lanes.read(t)
     if batched:
         return payload
-    return np.broadcast_to(payload, shape)
+    return broadcast_to(payload, shape=shape)
 
 
 def _settled(block: Any) -> Any:
@@ -531,10 +534,10 @@ class Reverse(_Jacobian):
         """Record and sweep; None where forward mode is the faster, unless ``always``."""
         leaves = selected.leaves
         trace = ReverseTrace()
-        inputs = [trace.input(x) for x in leaves]
+        inputs = [trace.input(x, is_weak(x)) for x in leaves]
         enter_transform()
         try:
-            outputs, built, aux = self._run(selected, inputs)
+            outputs, built, aux = self._run(selected, [copied(h) for h in inputs])
             sizes = _sizes(outputs)
             total = sum(sizes)
             if not always and self._prefers_forward(leaves, total, outputs):
@@ -565,7 +568,7 @@ class Reverse(_Jacobian):
             whole = [part[k] for part in parts]
             if not whole:
                 whole = [np.zeros((0, *shape_of(leaf)), _inexact(leaf))]
-            columns.append(whole[0] if len(whole) == 1 else np.concatenate(whole, 0))
+            columns.append(whole[0] if len(whole) == 1 else concatenate(*whole, axis=0))
         rows = []
         before = 0
         for out, size in zip(outputs, sizes, strict=True):
@@ -573,7 +576,7 @@ class Reverse(_Jacobian):
             for leaf, column in zip(leaves, columns, strict=True):
                 block = column[before : before + size] if size != total else column
                 if len(shape_of(out)) != 1:
-                    block = np.reshape(block, shape_of(out) + shape_of(leaf))
+                    block = reshape(block, shape=shape_of(out) + shape_of(leaf))
                 row.append(_settled(block))
             before += size
             rows.append(row)
@@ -595,7 +598,7 @@ class Reverse(_Jacobian):
             pulled = trace.pullback(outputs, seeds, inputs, keep)
             return [
                 np.zeros((1, *shape_of(x)), _inexact(x)) if g is None
-                else np.reshape(g, (1, *shape_of(x)))
+                else reshape(g, shape=(1, *shape_of(x)))
                 for g, x in zip(pulled, leaves, strict=True)
             ]
         lanes = BatchTrace(count)

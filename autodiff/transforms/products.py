@@ -15,10 +15,12 @@ from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
     enter_transform,
+    is_weak,
     leave_transform,
 )
 from autodiff.errors import ArgumentError, StructureError
 from autodiff.transforms.arguments import (
+    copied,
     direction,
     flat_inputs,
     flat_outputs,
@@ -85,7 +87,7 @@ def jvp(
     trace = ForwardTrace()
     enter_transform()
     try:
-        handles = [trace.input(x, t) for x, t in zip(leaves, given, strict=True)]
+        handles = [trace.input(x, t, is_weak(x)) for x, t in zip(leaves, given, strict=True)]
         y = f(*trees.unflatten(structure, handles))
         aux = None
         if has_aux:
@@ -273,8 +275,8 @@ def _record(f: Any, primals: Sequence[Any], has_aux: bool, name: str) -> Any:
     trace = ReverseTrace()
     enter_transform()
     try:
-        inputs = [trace.input(x) for x in leaves]
-        y = f(*trees.unflatten(structure, inputs))
+        inputs = [trace.input(x, is_weak(x)) for x in leaves]
+        y = f(*trees.unflatten(structure, [copied(h) for h in inputs]))
         aux = None
         if has_aux:
             y, aux = split_aux(y, f, name)

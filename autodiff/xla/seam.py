@@ -146,13 +146,14 @@ class Xla:
     ) -> Callable[[list[Any]], list[Any]]:
         """A function from device arrays to device arrays, as cheap as jaxlib has it."""
         execute = executable.execute_sharded
+        make = self._jax.array_result_handler
+        described = [_Description(shape, dtype) for shape, dtype in results]
         try:
-            handlers = [
-                self._jax.array_result_handler(
-                    _Description(shape, dtype), self._sharding, True, _skip_checks=True
-                )
-                for shape, dtype in results
-            ]
+            try:
+                handlers = [make(d, self._sharding, True, _skip_checks=True) for d in described]
+            except TypeError:
+                # 0.12 checks nothing, and has no word for it.
+                handlers = [make(d, self._sharding, True) for d in described]
         except TypeError:
             # A handler of another signature: the slower way, whose shape has been the same for long.
             return lambda arrays: [

@@ -1,0 +1,25 @@
+"""What can be differentiated: the table of elementwise rows, then one file per family.
+
+The only package that states calculus. `table` imports nothing; every other module here registers
+primitives with the kernels as it is imported.
+"""
+
+from autodiff.primitives import (
+    contractions,
+    elementwise,
+    indexing,
+    linalg,
+    reductions,
+    shapes,
+    special,
+)
+
+__all__ = [
+    "contractions",
+    "elementwise",
+    "indexing",
+    "linalg",
+    "reductions",
+    "shapes",
+    "special",
+]

@@ -1,0 +1,98 @@
+"""What runs a program: NumPy, step by step, or XLA, all at once. Interchangeable.
+
+An executor is called with one value for each input and each captured array of its program, and
+returns one value for each of ``program.results``: the outputs that are variables, and then the
+guarded values. Results of shape () are NumPy scalars. It owns nothing of the caller's and keeps
+nothing of what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from autodiff.lowering.program import Program, Variable
+
+__all__ = ["GuardFailed", "NumpyExecutor", "executor_named"]
+
+
+class GuardFailed(Exception):
+    """The values that Python had asked for are others now: this path is not the one."""
+
+
+class NumpyExecutor:
+    """Runs a program through NumPy, one primitive at a time: the oracle of the others.
+
+    Guards are compared where Python had asked, so that nothing behind a wrong turn is run.
+    """
+
+    name = "numpy"
+
+    def __init__(self, program: Program):
+        self.program = program
+        self._plan = _plan(program)
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        """Run on `values`; raises `GuardFailed` where the path turns out to be another one."""
+        program = self.program
+        known: dict[int, Any] = {}
+        for v, x in zip(program.inputs + program.captured, values, strict=True):
+            known[v.number] = x
+        with np.errstate(all="ignore"):
+            for action, things in self._plan:
+                if action is None:
+                    if not things.holds(known[things.variable.number]):
+                        raise GuardFailed(things)
+                    continue
+                operands = [known[x.number] if isinstance(x, Variable) else x for x in action]
+                y = things.primitive.impl(*operands, **things.params)
+                if things.primitive.multiple:
+                    for v, part in zip(things.outputs, y, strict=True):
+                        known[v.number] = part
+                else:
+                    v = things.outputs[0]
+                    # A weak scalar has to stay one: NumPy makes a strong one of it.
+                    known[v.number] = y.item() if v.weak and isinstance(y, np.generic) else y
+        given = {id(x) for x in values if isinstance(x, np.ndarray)}
+        return [_result(known[v.number], v, given) for v in program.results]
+
+
+def _result(x: Any, v: Variable, given: set[int]) -> Any:
+    """A value as a caller may have it: of the declared dtype, sharing no memory with an argument."""
+    if v.shape == ():
+        return np.asarray(x, v.dtype)[()]
+    if not isinstance(x, np.ndarray):
+        x = np.asarray(x, v.dtype)
+    return x.copy() if id(x) in given or x.base is not None else x
+
+
+def _plan(program: Program) -> list[tuple[Any, Any]]:
+    guards: dict[int, list[Any]] = {}
+    for guard in program.assumptions:
+        guards.setdefault(guard.position, []).append(guard)
+    plan: list[tuple[Any, Any]] = []
+    for k, step in enumerate(program.steps):
+        plan += [(None, guard) for guard in guards.pop(k, ())]
+        plan.append((step.operands, step))
+    for rest in guards.values():
+        plan += [(None, guard) for guard in rest]
+    return plan
+
+
+def executor_named(name: str, program: Program) -> Any:
+    """The executor of that name for a program: ``"numpy"`` or ``"xla"``.
+
+    Raises
+    ------
+    ValueError
+        There is none of that name.
+    """
+    if name == "numpy":
+        return NumpyExecutor(program)
+    if name == "xla":
+        from autodiff.xla import compile_program
+
+        return compile_program(program)
+    raise ValueError(f"there is no executor {name!r}; there are 'numpy' and 'xla'")

@@ -1,0 +1,470 @@
+"""``jit``: record a function once for each path through it, and replay the path from then on."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from autodiff import trees
+from autodiff._kernels.tracer import Tracer
+from autodiff.errors import ArgumentError
+from autodiff.lowering.stablehlo import LoweringError
+from autodiff.replay.executors import GuardFailed, NumpyExecutor
+from autodiff.replay.recording import Path, is_data, record_call
+from autodiff.transforms.arguments import Transformed, name_of
+
+__all__ = ["Jit", "ReplayWarning", "jit"]
+
+MAX_PATHS = 64
+
+_ndarray = np.ndarray
+
+
+class ReplayWarning(UserWarning):
+    """A function under ``jit`` is run eagerly; the message says why and what to do about it."""
+
+
+def jit(
+    f: Callable[..., Any] | None = None,
+    static_argnums: int | Sequence[int] = (),
+    static_argnames: str | Sequence[str] = (),
+    *,
+    max_paths: int = MAX_PATHS,
+) -> Callable[..., Any]:
+    """Make a function that records ``f`` once for each path through it and replays it, compiled.
+
+    The first call with arguments of new shapes or dtypes runs ``f`` as it is, on handles that write
+    down what is computed, and returns that result. Later calls run the recorded program, compiled by
+    XLA, without running ``f``: about ten microseconds for small arrays. Where ``f`` branches on its
+    values (``if``, ``while``, ``int(x)``, a boolean mask) the replay checks that the same way is
+    taken again; where it is not, ``f`` is recorded anew, and both paths are kept.
+
+    Parameters
+    ----------
+    f : callable
+        May itself be a transform: ``jit(grad(f))``. Arguments and results are containers of arrays
+        and numbers. What ``f`` does besides computing its result (printing, writing to files)
+        happens only when it is recorded.
+    static_argnums : int or sequence of int
+        Positional arguments that are part of the program rather than data; hashable. A new value
+        records anew.
+    static_argnames : str or sequence of str
+        The same, by name.
+    max_paths : int
+        So many paths are kept for arguments of the same shapes and dtypes; after that these run
+        eagerly, with one warning.
+
+    Returns
+    -------
+    callable
+        Takes what ``f`` takes and returns what it returns: arrays that nobody else holds, and NumPy
+        scalars. Used inside another transform, ``jit(f)`` is ``f``.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is neither data nor hashable.
+
+    Warns
+    -----
+    ReplayWarning
+        Once, where ``f`` runs eagerly after all: its program is too long for XLA's compiler, it has
+        too many paths, it takes a float out of a traced value.
+
+    Notes
+    -----
+    Outer names that ``f`` and the Python functions it calls read are watched: numbers and strings
+    by value, functions by identity, arrays that are operands are read anew at each call, so that
+    both rebinding and writing into them count; other arrays are compared with what they held. What
+    C code, files, clocks and random number generators provide is not seen: it stays what it was
+    when ``f`` was recorded.
+
+    See Also
+    --------
+    record : one path, as an object that can be printed, differentiated and inspected.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import autodiff
+    >>> @autodiff.jit
+    ... def relax(x, rate):
+    ...     if np.sum(x) > 1.0:
+    ...         x = x / np.sum(x)
+    ...     return x * rate
+    >>> relax(np.array([1.0, 3.0]), 0.5)
+    array([0.125, 0.375])
+    >>> relax(np.array([2.0, 2.0]), 0.5)
+    array([0.25, 0.25])
+    >>> relax(np.array([0.25, 0.5]), 0.5)
+    array([0.125, 0.25 ])
+    >>> relax.paths
+    2
+    """
+    if f is None:
+        return lambda g: Jit(g, static_argnums, static_argnames, max_paths=max_paths)
+    return Jit(f, static_argnums, static_argnames, max_paths=max_paths)
+
+
+class Jit(Transformed):
+    """A function with the paths that were recorded of it; made by `jit`.
+
+    Threads may call it at the same time; recordings of new paths wait for each other.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        static_argnums: int | Sequence[int] = (),
+        static_argnames: str | Sequence[str] = (),
+        max_paths: int = MAX_PATHS,
+    ):
+        options = {
+            "static_argnums": static_argnums,
+            "static_argnames": static_argnames,
+            "max_paths": max_paths,
+        }
+        self._wrap(f, "jit", **options)
+        self._function = f
+        numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+        names = (static_argnames,) if isinstance(static_argnames, str) else tuple(static_argnames)
+        if not all(isinstance(k, int) and not isinstance(k, bool) for k in numbers):
+            raise ArgumentError(f"jit: static_argnums has to hold ints, got {static_argnums!r}")
+        if not all(isinstance(k, str) for k in names):
+            raise ArgumentError(f"jit: static_argnames has to hold strings, got {static_argnames!r}")
+        self._static_numbers, self._static_names = _both(f, numbers, names)
+        self._max_paths = max_paths
+        # Signatures of flat positional arguments, and of everything else.
+        self._flat: dict[Any, _Signature] = {}
+        self._other: dict[Any, _Signature] = {}
+        self._lock = threading.RLock()
+        self._plain = not (self._static_numbers or self._static_names)
+
+    @property
+    def paths(self) -> int:
+        """How many paths are known, over all signatures."""
+        signatures = [*self._flat.values(), *self._other.values()]
+        return sum(len(s.paths) for s in signatures)
+
+    def clear(self) -> None:
+        """Forget every recorded path."""
+        with self._lock:
+            self._flat.clear()
+            self._other.clear()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not kwargs and self._plain:
+            key: Any
+            if len(args) == 1 and type(args[0]) is _ndarray:
+                x = args[0]
+                key = (x.shape, x.dtype)
+            else:
+                key = []
+                for x in args:
+                    if type(x) is _ndarray:
+                        key.append(x.shape)
+                        key.append(x.dtype)
+                    elif type(x) is float:
+                        key.append(float)
+                    else:
+                        key = None
+                        break
+                if key is not None:
+                    key = tuple(key)
+            if key is not None:
+                signature = self._flat.get(key)
+                if signature is None:
+                    signature = self._flat.setdefault(key, _Signature(self))
+                return signature.call(args, args, kwargs, None)
+        return self._general(args, kwargs)
+
+    def _general(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        leaves, structure = trees.flatten((args, kwargs)) if self._plain else ([], None)
+        fixed: tuple = ()
+        if structure is None:
+            numbers = {k % len(args) for k in self._static_numbers if -len(args) <= k < len(args)}
+            fixed_args = tuple((k, args[k]) for k in sorted(numbers))
+            fixed_names = tuple(
+                (k, kwargs[k]) for k in sorted(self._static_names) if k in kwargs
+            )
+            moving = (
+                [None if k in numbers else x for k, x in enumerate(args)],
+                {k: x for k, x in kwargs.items() if k not in self._static_names},
+            )
+            leaves, structure = trees.flatten(moving)
+            fixed = (fixed_args, fixed_names)
+            for k, x in (*fixed_args, *fixed_names):
+                try:
+                    hash(x)
+                except TypeError:
+                    raise ArgumentError(
+                        f"jit: the static argument {k!r} is a {type(x).__name__}, which is not "
+                        "hashable; pass it as data, or as a tuple"
+                    ) from None
+            fixed = (fixed_args, fixed_names, tuple(type(x) for _, x in (*fixed_args, *fixed_names)))
+        key: list[Any] = [structure, fixed]
+        data = []
+        places = []
+        for k, x in enumerate(leaves):
+            kind = type(x)
+            if kind is Tracer:
+                # Inside another transform: the outer one sees f's own operations.
+                return self._function(*args, **kwargs)
+            if is_data(x):
+                data.append(x)
+                places.append(k)
+                if isinstance(x, _ndarray):
+                    key.append((x.shape, x.dtype))
+                else:
+                    key.append(kind)
+            else:
+                key.append(_fixed_key(x))
+        try:
+            signature = self._other.get(tuple(key))
+        except TypeError as error:
+            raise ArgumentError(f"jit: an argument is neither data nor hashable: {error}") from None
+        if signature is None:
+            signature = self._other.setdefault(tuple(key), _Signature(self))
+        return signature.call(data, args, kwargs, (leaves, structure, places, fixed))
+
+
+class _Signature:
+    """The paths of one function for arguments of one structure, shapes and dtypes."""
+
+    __slots__ = ("eager", "owner", "paths", "warned")
+
+    def __init__(self, owner: Jit):
+        # Its owner holds it: no cycle may keep a recorded program alive.
+        self.owner = weakref.ref(owner)
+        self.paths: list[Path] = []
+        self.eager = False
+        self.warned = False
+
+    def call(self, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any) -> Any:
+        """The result for one call; `how` says where the data stand among the arguments."""
+        paths = self.paths
+        if paths and not self.eager:
+            path = paths[0]
+            if path.names.check():
+                if path.executor is None or path.seen >= 0:
+                    self._prepare(path)
+                try:
+                    return path(data)
+                except GuardFailed:
+                    pass
+                except _unavailable() as error:
+                    self._fall_back(path, error)
+                    return self.call(data, args, kwargs, how)
+            for path in paths[1:]:
+                if not path.names.check():
+                    continue
+                if path.executor is None or path.seen >= 0:
+                    self._prepare(path)
+                try:
+                    result = path(data)
+                except GuardFailed:
+                    continue
+                except _unavailable() as error:
+                    self._fall_back(path, error)
+                    return self.call(data, args, kwargs, how)
+                self._succeeded(path)
+                return result
+        owner = self.owner()
+        if self.eager:
+            return owner._function(*args, **kwargs)
+        with owner._lock:
+            return self._record(owner, data, args, kwargs, how)
+
+    def _succeeded(self, path: Path) -> None:
+        """Try this one first from now on."""
+        paths = [p for p in self.paths if p is not path]
+        self.paths = [path, *paths]
+
+    def _prepare(self, path: Path) -> None:
+        """Give a path its executor: XLA's where it is the only path, or has come back.
+
+        A path that has not come back is tried with NumPy: compiling it could cost a second, only to
+        learn that its guards fail. ``path.seen`` is -1 when the choice is made for good.
+        """
+        if path.executor is None:
+            if len(self.paths) > 1:
+                path.executor = NumpyExecutor(path.program)
+                return
+        elif path.seen == 0:
+            path.seen = 1
+            return
+        try:
+            from autodiff.xla import compile_program
+
+            if path.program.cuts:
+                path.executor = NumpyExecutor(path.program)
+            else:
+                path.executor = compile_program(path.program)
+        except LoweringError:
+            path.executor = NumpyExecutor(path.program)
+        except _unavailable() as error:
+            self._fall_back(path, error)
+        path.seen = -1
+
+    def _fall_back(self, path: Path, error: Exception) -> None:
+        path.executor = NumpyExecutor(path.program)
+        path.seen = -1
+        self._warn(f"runs its recorded program through NumPy, step by step: {error}")
+
+    def _record(
+        self, owner: Jit, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any
+    ) -> Any:
+        receiver = args[0] if args and how is not None and not is_data(args[0]) else None
+        recording = record_call(
+            owner._function, data, _rebuild(args, kwargs, how), _as_receiver(receiver)
+        )
+        path = recording.path
+        if path is None:
+            reason, source = recording.reason or ("", None)
+            if reason == "float":
+                self.eager = True
+                place = f"{source[0]}:{source[1]}" if source else "its code"
+                self._warn(
+                    f"runs eagerly: {place} takes a float out of a traced value, which a compiled "
+                    "replay cannot follow; keep it an array (np.sin instead of math.sin)"
+                )
+            return recording.result
+        from autodiff.xla.executable import LONGEST
+
+        if len(path.program.steps) > LONGEST:
+            self.eager = True
+            self.paths = []
+            self._warn(
+                f"runs eagerly: its recorded program has {len(path.program.steps)} steps, and XLA's "
+                f"compiler is given at most {LONGEST}; use array operations instead of Python loops "
+                "over elements"
+            )
+            return recording.result
+        if len(self.paths) >= owner._max_paths:
+            self.eager = True
+            self.paths = []
+            guards = path.program.assumptions
+            place = f" (last at {guards[-1].source[0]}:{guards[-1].source[1]})" if (
+                guards and guards[-1].source
+            ) else ""
+            self._warn(
+                f"runs eagerly: it has taken more than {owner._max_paths} different paths{place}; "
+                "write the choice with np.where, or mark the argument that steers it as static"
+            )
+            return recording.result
+        self.paths = [path, *self.paths] if self.paths else [path]
+        return recording.result
+
+    def _warn(self, sentence: str) -> None:
+        if self.warned:
+            return
+        self.warned = True
+        owner = self.owner()
+        name = name_of(owner._function) if owner is not None else "a function"
+        warnings.warn(f"jit: {name} {sentence}", ReplayWarning, stacklevel=_outside())
+
+
+def _outside() -> int:
+    """How far up the first frame outside of this package is, for `warnings.warn` in `_warn`."""
+    level, frame = 1, inspect.currentframe()
+    frame = frame.f_back if frame else None
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("autodiff."):
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+def _rebuild(args: tuple, kwargs: dict[str, Any], how: Any) -> Callable[[list[Any]], Any]:
+    """From handles to arguments."""
+    if how is None:
+        return lambda handles: (tuple(handles), {})
+    leaves, structure, places, fixed = how
+
+    def rebuild(handles: list[Any]) -> tuple[tuple, dict[str, Any]]:
+        full = list(leaves)
+        for k, t in zip(places, handles, strict=True):
+            full[k] = t
+        positional, named = trees.unflatten(structure, full)
+        if fixed:
+            positional = list(positional)
+            for k, x in fixed[0]:
+                positional[k] = x
+            named = {**named, **dict(fixed[1])}
+        return tuple(positional), named
+
+    return rebuild
+
+
+def _as_receiver(x: Any) -> Any:
+    """An object whose attributes count; not a container of data, a string, a static number."""
+    if x is None or isinstance(x, (str, bytes, list, tuple, dict, type)) or callable(x):
+        return x if callable(x) and not isinstance(x, type) and hasattr(x, "__dict__") else None
+    return x if hasattr(x, "__dict__") or hasattr(type(x), "__slots__") else None
+
+
+def _both(
+    f: Callable[..., Any], numbers: tuple[int, ...], names: tuple[str, ...]
+) -> tuple[frozenset[int], frozenset[str]]:
+    """Static arguments by position and by name, whichever way they were given."""
+    try:
+        parameters = inspect.signature(f).parameters
+    except (TypeError, ValueError):
+        return frozenset(numbers), frozenset(names)
+    positional = [
+        k for k, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    everything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name in names:
+        if name not in parameters and not everything:
+            raise ArgumentError(f"jit: static_argnames names {name!r}, which {name_of(f)} has not")
+    by_name = {positional[k] for k in numbers if -len(positional) <= k < len(positional)}
+    by_number = {positional.index(k) for k in names if k in positional}
+    return frozenset(numbers) | by_number, frozenset(names) | by_name
+
+
+class _Ref:
+    """An object in a signature: itself and nothing equal to it, held weakly."""
+
+    __slots__ = ("number", "ref")
+
+    def __init__(self, x: Any):
+        self.number = id(x)
+        self.ref = weakref.ref(x)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Ref) or self.number != other.number:
+            return False
+        x = self.ref()
+        return x is not None and x is other.ref()
+
+
+def _fixed_key(x: Any) -> Any:
+    """The part of a signature that an argument is which is no data."""
+    if isinstance(x, (str, bytes, type)):
+        return x
+    try:
+        return _Ref(x)
+    except TypeError:
+        return (type(x), x)
+
+
+_Unavailable: Any = None
+
+
+def _unavailable() -> Any:
+    """The exception of a process without XLA; imported when first asked for."""
+    global _Unavailable
+    if _Unavailable is None:
+        from autodiff.xla.seam import Unavailable
+
+        _Unavailable = Unavailable
+    return _Unavailable

@@ -1,0 +1,459 @@
+"""Outer names: what a function reads that is not an argument, and whether it is still the same.
+
+A replay runs equations, not Python: it would not notice that a global has another value now. So the
+names that a function's code mentions (globals, closure cells, attributes of globals, of cells and of
+``self``) are found in its bytecode, and in that of the Python functions it reaches, and each one is
+one of:
+
+- a number, string, tuple of those, or None: guarded by value;
+- a function, class, module: guarded by identity; Python functions are looked into;
+- a list or dict: guarded by identity and by what it holds, a few levels deep;
+- an array that the recording has as an operand: a *live input*, fetched anew at each call;
+- any other array, and an operand that the code also uses in ways the recording cannot see: guarded
+  by content.
+
+What is not seen: values that C code, ``getattr`` with a computed name, files, clocks and random
+number generators provide; they are what they were when the function was recorded.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import hashlib
+import types
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Names", "Place", "outer_names"]
+
+# Arrays of at most so many bytes are compared with a copy, larger ones with a hash.
+KEPT_BYTES = 64 * 1024
+_MOST_PLACES = 2_000
+_MOST_ITEMS = 1_000
+_DEEPEST = 4
+
+_PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, type(Ellipsis))
+_CONTAINERS = (list, dict, tuple)
+_OPAQUE_PACKAGES = frozenset(
+    "autodiff numpy scipy jax jaxlib torch builtins functools itertools math cmath operator "
+    "collections contextlib dataclasses typing warnings threading inspect types".split()
+)
+# Attributes of an array that say nothing of its content.
+_OF_SHAPE = frozenset("shape ndim dtype size T mT transpose reshape ravel nbytes itemsize".split())
+
+
+class Missing(LookupError):
+    """A name that a recording has read is not bound any more."""
+
+
+class Place:
+    """Somewhere that a value is read from: a global, a cell, an attribute, an item.
+
+    `expression` is Python that reads it again, over the names in `scope`.
+    """
+
+    __slots__ = ("expression", "label", "scope")
+
+    def __init__(self, expression: str, scope: dict[str, Any], label: str):
+        self.expression = expression
+        self.scope = scope
+        self.label = label
+
+    def __repr__(self) -> str:
+        return f"<{self.label}>"
+
+
+class Names:
+    """The outer names of one recorded path: what is checked before it runs, what is fetched.
+
+    Attributes
+    ----------
+    check : callable
+        No arguments; True where every guarded name is what it was.
+    live : list of callable or None
+        For each captured array of the program, how to fetch it now; None for one that no name
+        reaches, which stays what it was.
+    """
+
+    def __init__(self) -> None:
+        self.check: Callable[[], bool] = lambda: True
+        self.live: list[Callable[[], Any] | None] = []
+
+
+def outer_names(
+    function: Callable[..., Any],
+    receiver: Any = None,
+) -> list[tuple[Place, Any, bool]]:
+    """Find what `function` reads from outside.
+
+    Parameters
+    ----------
+    function : callable
+        A Python function, a method, a partial, a transformed function, an object with ``__call__``.
+    receiver : object, optional
+        The first argument, where that is an object and not data (``self``).
+
+    Returns
+    -------
+    list of (Place, value, bool)
+        The last says that the code does something with the value that is not passing it on:
+        indexing it, asking for an attribute.
+    """
+    walk = _Walk()
+    walk.function(function, receiver)
+    return list(walk.found.values())
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[Place, Any, bool]] = {}
+        self.scope: dict[str, Any] = {}
+        self.rooted: dict[int, str] = {}
+        self.seen: set[int] = set()
+
+    def root(self, thing: Any) -> str:
+        """A name for an object that places start from; objects are held weakly where possible."""
+        name = self.rooted.get(id(thing))
+        if name is None:
+            name = f"r{len(self.rooted)}"
+            self.rooted[id(thing)] = name
+            self.scope[name] = thing
+        return name
+
+    def receiver_root(self, thing: Any) -> str:
+        name = self.rooted.get(id(thing))
+        if name is None:
+            name = f"r{len(self.rooted)}"
+            try:
+                self.scope[name] = weakref.ref(thing)
+                name += "()"
+            except TypeError:
+                self.scope[name] = thing
+            self.rooted[id(thing)] = name
+        return name
+
+    # --------------------------------------------------------------------------- functions
+
+    def function(self, f: Any, receiver: Any = None) -> None:
+        pending = [(f, receiver)]
+        while pending and len(self.found) < _MOST_PLACES:
+            f, receiver = pending.pop()
+            if id(f) in self.seen and receiver is None:
+                continue
+            self.seen.add(id(f))
+            if isinstance(f, functools.partial):
+                pending.append((f.func, None))
+                for k, x in enumerate(f.args):
+                    self.value(f"{self.root(f)}.args[{k}]", f"partial's argument {k}", x, pending)
+                for k, x in f.keywords.items():
+                    self.value(f"{self.root(f)}.keywords[{k!r}]", f"partial's {k}", x, pending)
+                continue
+            if isinstance(f, types.MethodType):
+                pending.append((f.__func__, f.__self__))
+                continue
+            wrapped = getattr(f, "__wrapped__", None)
+            if wrapped is not None and callable(wrapped):
+                pending.append((wrapped, receiver))
+                if not isinstance(f, types.FunctionType):
+                    continue
+            if not isinstance(f, types.FunctionType):
+                call = getattr(type(f), "__call__", None)
+                if isinstance(call, types.FunctionType) and not _opaque(call):
+                    pending.append((call, f))
+                continue
+            if _opaque(f):
+                # Ours and NumPy's: what they read does not change. What they were given might.
+                for k, cell in enumerate(f.__closure__ or ()):
+                    x = _cell(cell)
+                    if callable(x):
+                        pending.append((x, None))
+                    del k
+                continue
+            self.code(f.__code__, f, receiver, pending)
+            for k, x in enumerate(f.__defaults__ or ()):
+                self.value(f"{self.root(f)}.__defaults__[{k}]", "a default", x, pending)
+            for k, x in (f.__kwdefaults__ or {}).items():
+                self.value(f"{self.root(f)}.__kwdefaults__[{k!r}]", f"default of {k}", x, pending)
+
+    def code(
+        self, code: types.CodeType, f: types.FunctionType, receiver: Any, pending: list
+    ) -> None:
+        cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
+        first = code.co_varnames[0] if code.co_argcount else None
+        own = first if code is f.__code__ else None
+        reads = _chains(code)
+        for kind, name, attributes, used in reads:
+            if kind == "global":
+                if name in f.__globals__:
+                    base = f"{self.root(f.__globals__)}[{name!r}]"
+                    value = f.__globals__[name]
+                else:
+                    continue
+            elif kind == "cell":
+                if name not in cells:
+                    continue
+                value = _cell(cells[name])
+                if value is _UNBOUND:
+                    continue
+                base = f"{self.root(cells[name])}.cell_contents"
+            elif kind == "local" and name == own and receiver is not None:
+                value = receiver
+                base = self.receiver_root(receiver)
+                if not attributes:
+                    continue
+            else:
+                continue
+            self.chain(base, name, value, attributes, used, pending)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self.code(constant, f, None, pending)
+
+    def chain(
+        self,
+        base: str,
+        label: str,
+        value: Any,
+        attributes: tuple[str, ...],
+        used: bool,
+        pending: list,
+    ) -> None:
+        """A name with the attributes that are asked of it, as far as they are plain ones."""
+        for k, attribute in enumerate(attributes):
+            if isinstance(value, types.ModuleType):
+                if value.__name__.split(".")[0] in _OPAQUE_PACKAGES:
+                    return
+            elif isinstance(value, np.ndarray):
+                used = attribute not in _OF_SHAPE
+                break
+            elif isinstance(value, (*_PLAIN, *_CONTAINERS, types.FunctionType)):
+                break
+            try:
+                inner = getattr(value, attribute)
+            except Exception:
+                return
+            if isinstance(inner, types.MethodType) and inner.__self__ is value:
+                if not isinstance(value, type):
+                    pending.append((inner.__func__, value))
+                return
+            if callable(inner) and getattr(inner, "__self__", None) is not None:
+                return
+            base, label, value = f"{base}.{attribute}", f"{label}.{attribute}", inner
+            used = used if k == len(attributes) - 1 else False
+        self.value(base, label, value, pending, used)
+
+    # --------------------------------------------------------------------------- values
+
+    def value(
+        self,
+        expression: str,
+        label: str,
+        value: Any,
+        pending: list,
+        used: bool = False,
+        depth: int = 0,
+    ) -> None:
+        before = self.found.get(expression)
+        if before is not None:
+            if used and not before[2]:
+                self.found[expression] = (before[0], before[1], True)
+            return
+        if len(self.found) >= _MOST_PLACES:
+            return
+        self.found[expression] = (Place(expression, self.scope, label), value, used)
+        if isinstance(value, (list, tuple)) and depth < _DEEPEST and len(value) <= _MOST_ITEMS:
+            for k, x in enumerate(value):
+                self.value(f"{expression}[{k}]", f"{label}[{k}]", x, pending, False, depth + 1)
+        elif isinstance(value, dict) and depth < _DEEPEST and len(value) <= _MOST_ITEMS:
+            for k, x in value.items():
+                if isinstance(k, (str, int, bool, bytes)):
+                    place = f"{expression}[{k!r}]"
+                    self.value(place, f"{label}[{k!r}]", x, pending, False, depth + 1)
+        elif callable(value) and not isinstance(value, type):
+            pending.append((value, None))
+
+
+_UNBOUND = object()
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _UNBOUND
+
+
+def _opaque(f: types.FunctionType) -> bool:
+    module = f.__globals__.get("__name__") or ""
+    return module.split(".")[0] in _OPAQUE_PACKAGES and module != "autodiff.__main__"
+
+
+@functools.lru_cache(maxsize=1024)
+def _chains(code: types.CodeType) -> tuple[tuple[str, str, tuple[str, ...], bool], ...]:
+    """``(kind, name, attributes, used)`` for every name that the code loads.
+
+    `used` says that the value is indexed right where it is loaded.
+    """
+    found = {}
+    instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "NOP")]
+    for k, instruction in enumerate(instructions):
+        op = instruction.opname
+        if op in ("LOAD_GLOBAL", "LOAD_NAME"):
+            kind = "global"
+        elif op in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"):
+            kind = "cell"
+        elif op.startswith("LOAD_FAST"):
+            kind = "local"
+        else:
+            continue
+        names = instruction.argval
+        attributes = []
+        j = k + 1
+        while j < len(instructions) and instructions[j].opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            attributes.append(instructions[j].argval)
+            j += 1
+        # `w[i]`: the index is loaded by one instruction in the common cases.
+        used = any(
+            instructions[m].opname == "BINARY_SUBSCR"
+            or (instructions[m].opname == "BINARY_OP" and instructions[m].argrepr == "[]")
+            for m in (j, j + 1)
+            if m < len(instructions)
+        ) or any(
+            instructions[m].opname in ("COMPARE_OP", "FOR_ITER", "GET_ITER")
+            for m in (j,)
+            if m < len(instructions)
+        )
+        for name in names if isinstance(names, tuple) else (names,):
+            if isinstance(name, str):
+                found[kind, name, tuple(attributes), used] = None
+    return tuple(found)
+
+
+# ------------------------------------------------------------------------------------ a path's names
+
+
+def names_of_path(
+    places: list[tuple[Place, Any, bool]], captured: tuple[np.ndarray, ...], unexplained: bool
+) -> Names:
+    """Guards and live inputs of a path.
+
+    Parameters
+    ----------
+    places
+        From `outer_names`, found before the recording.
+    captured
+        The arrays that the recording has as operands.
+    unexplained : bool
+        The recording has NumPy constants that no name holds: they may have been computed from
+        named arrays, all of which are then guarded by content as well.
+    """
+    names = Names()
+    operands = {id(x): k for k, x in enumerate(captured)}
+    names.live = [None] * len(captured)
+    tests: list[str] = []
+    scope: dict[str, Any] = {"same": _same, "array": np.ndarray}
+    for place, value, used in places:
+        scope.update(place.scope)
+        if isinstance(value, np.ndarray):
+            k = operands.get(id(value))
+            if k is not None and value.dtype != object:
+                if names.live[k] is None:
+                    names.live[k] = _fetch(place)
+                test = f"shaped({place.expression}, s{len(tests)}, d{len(tests)})"
+                scope["shaped"] = _shaped
+                scope[f"s{len(tests)}"] = value.shape
+                scope[f"d{len(tests)}"] = value.dtype
+                tests.append(test)
+                if not (used or unexplained):
+                    continue
+            scope[f"c{len(tests)}"] = _Content(value)
+            tests.append(f"c{len(tests)}.holds({place.expression})")
+        elif isinstance(value, _CONTAINERS):
+            scope[f"n{len(tests)}"] = len(value)
+            kind = type(value)
+            scope[f"t{len(tests)}"] = kind
+            e = place.expression
+            n = len(tests)
+            tests.append(f"type({e}) is t{n} and len({e}) == n{n}")
+        elif isinstance(value, _PLAIN):
+            n = len(tests)
+            scope[f"v{n}"] = value
+            e = place.expression
+            tests.append(f"({e} is v{n} or same({e}, v{n}))")
+        else:
+            n = len(tests)
+            try:
+                scope[f"w{n}"] = weakref.ref(value)
+                tests.append(f"{place.expression} is w{n}()")
+            except TypeError:
+                scope[f"w{n}"] = value
+                tests.append(f"{place.expression} is w{n}")
+    if tests:
+        names.check = _checker(tests, scope)
+    return names
+
+
+def _checker(tests: list[str], scope: dict[str, Any]) -> Callable[[], bool]:
+    # One generated function: a loop over guards would cost three times as much, on every call.
+    lines = ["def check():", "    try:"]
+    for start in range(0, len(tests), 50):
+        condition = " and ".join(tests[start : start + 50])
+        lines.append(f"        if not ({condition}): return False")
+    lines += ["    except (LookupError, AttributeError, ValueError, TypeError):"]
+    lines += ["        return False", "    return True"]
+    space = dict(scope)
+    exec("\n".join(lines), space)
+    return space["check"]
+
+
+def _fetch(place: Place) -> Callable[[], Any]:
+    return eval(f"lambda: {place.expression}", dict(place.scope))
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal, of one type, and not told apart by a sign of zero; NaN is itself."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (float, complex, np.generic)):
+        return repr(a) == repr(b)
+    return bool(a == b)
+
+
+def _shaped(x: Any, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    return isinstance(x, np.ndarray) and x.shape == shape and x.dtype == dtype
+
+
+class _Content:
+    """What an array held: a copy of its bytes, or their hash where there are many."""
+
+    __slots__ = ("dtype", "hashed", "kept", "shape")
+
+    def __init__(self, x: np.ndarray):
+        self.shape = x.shape
+        self.dtype = x.dtype
+        self.hashed = x.nbytes > KEPT_BYTES
+        self.kept = self._bytes(x)
+
+    def _bytes(self, x: np.ndarray) -> bytes:
+        if not self.hashed:
+            return x.tobytes()
+        return hashlib.blake2b(np.ascontiguousarray(x).view(np.uint8).data).digest()
+
+    def holds(self, x: Any) -> bool:
+        return (
+            isinstance(x, np.ndarray)
+            and x.shape == self.shape
+            and x.dtype == self.dtype
+            and self._bytes(x) == self.kept
+        )
+
+
+def unexplained_constants(
+    operands: Iterator[Any], places: list[tuple[Place, Any, bool]]
+) -> bool:
+    """Whether some constant of a recording is an array or NumPy scalar that no name holds."""
+    held = {id(value) for _, value, _ in places}
+    return any(isinstance(x, (np.ndarray, np.generic)) and id(x) not in held for x in operands)

@@ -1,0 +1,241 @@
+"""Recording: one run of a function on handles, and the path that stays.
+
+A `Path` is a program with everything that a call needs around it: which leaves of the arguments it
+takes, which outer names have to be what they were, how the results are put together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from autodiff import trees
+from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave_transform
+from autodiff.lowering.program import Program, Variable, from_recording
+from autodiff.lowering.simplify import simplify
+from autodiff.replay.executors import GuardFailed
+from autodiff.replay.names import Names, names_of_path, outer_names, unexplained_constants
+
+__all__ = ["Path", "Recording", "is_data", "record_call"]
+
+_WEAK = (float, int, bool, complex)
+
+
+class Recording:
+    """What one run has left: the eager result, and a path unless there is a reason against it."""
+
+    __slots__ = ("path", "reason", "result")
+
+    def __init__(self, result: Any, path: Path | None, reason: tuple[str, Any] | None = None):
+        self.result = result
+        self.path = path
+        self.reason = reason
+
+
+class Path:
+    """One path through a function.
+
+    Attributes
+    ----------
+    program : Program
+    names : Names
+    structure
+        Of the result.
+    executor
+        What runs the program now.
+    """
+
+    __slots__ = (
+        "_constants",
+        "_fetch",
+        "_finish",
+        "_single",
+        "executor",
+        "guards",
+        "kinds",
+        "names",
+        "outputs",
+        "program",
+        "seen",
+        "structure",
+    )
+
+    def __init__(self, program: Program, names: Names, structure: Any, kinds: Sequence[Any]):
+        self.program = program
+        self.names = names
+        self.structure = structure
+        self.kinds = tuple(kinds)
+        self.executor: Any = None
+        self.seen = 0
+        self.guards = [(g.value, g.kind, g) for g in program.assumptions]
+        self.outputs = program.outputs
+        self._constants = any(not isinstance(y, Variable) for y in program.outputs)
+        plain = not self._constants and not any(kind is not None for kind in kinds)
+        # The two common results need no containers rebuilt.
+        self._finish = None
+        if plain and trees.is_leaf(trees.unflatten(structure, list(range(len(kinds))))):
+            self._finish = "leaf"
+        elif plain and _is_flat_tuple(structure, len(kinds)):
+            self._finish = "tuple"
+        self._fetch = tuple(
+            (lambda array=array: array) if live is None else live
+            for live, array in zip(names.live, program.values, strict=True)
+        )
+
+    def __call__(self, leaves: Sequence[Any]) -> Any:
+        """The result for these leaves of arguments; raises `GuardFailed` on another path."""
+        values = [*leaves, *[fetch() for fetch in self._fetch]] if self._fetch else leaves
+        results = self.executor(values)
+        if self.guards:
+            first = len(results) - len(self.guards)
+            for (value, kind, guard), found in zip(self.guards, results[first:], strict=True):
+                if kind == "bool":
+                    if bool(found) != value:
+                        raise GuardFailed(guard)
+                elif not guard.holds(found):
+                    raise GuardFailed(guard)
+            del results[first:]
+        if self._finish == "leaf":
+            return results[0]
+        if self._finish == "tuple":
+            return tuple(results)
+        computed = iter(results)
+        leaves = [
+            _as_kind(next(computed), kind) if isinstance(y, Variable) else _constant(y)
+            for y, kind in zip(self.outputs, self.kinds, strict=True)
+        ]
+        return trees.unflatten(self.structure, leaves)
+
+
+def _is_flat_tuple(structure: Any, n: int) -> bool:
+    made = trees.unflatten(structure, list(range(n)))
+    return type(made) is tuple and made == tuple(range(n))
+
+
+def _as_kind(x: Any, kind: Any) -> Any:
+    """A result as the eager call gave it: 0-d arrays and Python ints are not NumPy scalars."""
+    if kind is None:
+        return x
+    if kind is np.ndarray:
+        return np.asarray(x)
+    return kind(x)
+
+
+def _constant(y: Any) -> Any:
+    return y.copy() if isinstance(y, np.ndarray) else y
+
+
+def is_data(x: Any) -> bool:
+    """Whether a leaf of the arguments is traced: arrays and numbers are."""
+    kind = type(x)
+    if kind is np.ndarray or kind in _WEAK:
+        return True
+    if isinstance(x, np.generic):
+        return x.dtype.kind in "biufc"
+    return isinstance(x, np.ndarray)
+
+
+def record_call(
+    f: Callable[..., Any],
+    leaves: Sequence[Any],
+    rebuild: Callable[[list[Any]], tuple[tuple, dict]],
+    receiver: Any = None,
+    named_arrays: Sequence[tuple[np.ndarray, Callable[[], Any]]] = (),
+) -> Recording:
+    """Run `f` once on recording handles.
+
+    Parameters
+    ----------
+    f : callable
+    leaves : sequence
+        The arrays and numbers among the arguments.
+    rebuild : callable
+        From handles, in the order of `leaves`, to ``(args, kwargs)``.
+    receiver : object, optional
+        The object whose attributes f reads as ``self``.
+    named_arrays : sequence of (array, callable)
+        Arrays that are fetched anew at each call, besides those that f's code names.
+
+    Returns
+    -------
+    Recording
+    """
+    places = outer_names(f, receiver)
+    trace = RecordTrace()
+    if hasattr(trace, "live"):
+        # Arrays that no name reaches may be written to while f runs: the trace keeps copies of them.
+        trace.live = {id(x) for _, x, _ in places if isinstance(x, np.ndarray)} | {
+            id(x) for x, _ in named_arrays
+        }
+    inputs = [trace.input(_readable(x), type(x) in _WEAK) for x in leaves]
+    variables = [trace.read(t)[1] for t in inputs]
+    enter_transform()
+    try:
+        args, kwargs = rebuild(inputs)
+        made = f(*args, **kwargs)
+        out_leaves, structure = trees.flatten(made)
+        reads = [trace.read(y) for y in out_leaves]
+    finally:
+        trace.close()
+        leave_transform()
+    payloads = [_eager_result(y, leaves) for y, _ in reads]
+    result = trees.unflatten(structure, payloads)
+    equations = trace.equations
+    if _outer_tracer(equations, payloads):
+        return Recording(result, None, ("traced", None))
+    if trace.taken_out is not None:
+        return Recording(result, None, ("float", trace.taken_out))
+    program = simplify(
+        from_recording(
+            equations,
+            trace.guards,
+            variables,
+            [y if var is None else var for (y, _), var in zip(reads, [v for _, v in reads], strict=True)],
+        )
+    )
+    operands = [x for step in program.steps for x in step.operands]
+    unexplained = unexplained_constants([*operands, *program.values], places) or any(
+        var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads
+    )
+    names = names_of_path(places, program.values, unexplained)
+    for k, array in enumerate(program.values):
+        for named, fetch in named_arrays:
+            if named is array and names.live[k] is None:
+                names.live[k] = fetch
+    kinds = [None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)]
+    return Recording(result, Path(program, names, structure, kinds))
+
+
+def _readable(x: Any) -> Any:
+    """Subclasses of ndarray are taken as what they hold."""
+    return x if type(x) is not np.ndarray and not isinstance(x, np.ndarray) else np.asarray(x)
+
+
+def _eager_result(y: Any, leaves: Sequence[Any]) -> Any:
+    """What the recording call returns for a payload: nothing that the caller owns already."""
+    if isinstance(y, float) and type(y) is float:
+        return np.float64(y)
+    if type(y) is complex:
+        return np.complex128(y)
+    if isinstance(y, np.ndarray) and any(
+        y is x or (isinstance(x, np.ndarray) and np.may_share_memory(x, y)) for x in leaves
+    ):
+        return y.copy()
+    return y
+
+
+def _kind_of(y: Any) -> Any:
+    if isinstance(y, np.ndarray):
+        return np.ndarray if y.ndim == 0 else None
+    return type(y) if type(y) in (int, bool) else None
+
+
+def _outer_tracer(equations: Sequence[Any], payloads: Sequence[Any]) -> bool:
+    """Whether a value of an outer transform has come in by a closure: such a run is not kept."""
+    return any(isinstance(y, Tracer) for y in payloads) or any(
+        isinstance(x, Tracer) for equation in equations for x in equation.operands
+    )
+
+

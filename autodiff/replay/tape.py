@@ -1,0 +1,306 @@
+"""``record``: one path through a function as an object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from autodiff import trees
+from autodiff._kernels.tracer import Tracer
+from autodiff.errors import ArgumentError, PathChanged, StructureError
+from autodiff.lowering.program import Program, Variable
+from autodiff.lowering.stablehlo import LoweringError, lower
+from autodiff.replay.executors import GuardFailed, executor_named
+from autodiff.replay.recording import Path, is_data, record_call
+from autodiff.transforms.arguments import name_of
+
+__all__ = ["Tape", "record"]
+
+
+def record(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Tape:
+    """Run ``f`` once and return what it did as a tape: one straight line of NumPy operations.
+
+    Parameters
+    ----------
+    f : callable
+        May be a transform: ``record(grad(f), x)``.
+    *args, **kwargs
+        Containers of arrays and numbers. Their shapes and dtypes are those of the tape.
+
+    Returns
+    -------
+    Tape
+        Called with arguments of the same shapes and dtypes it gives what ``f`` would, as long as
+        ``f`` would take the same path.
+
+    Raises
+    ------
+    ArgumentError
+        An argument is not data, or ``f`` takes a float out of a traced value.
+
+    See Also
+    --------
+    jit : records a new path by itself where this one does not hold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import autodiff
+    >>> tape = autodiff.record(lambda x: np.sum(np.sin(x) ** 2), np.array([0.0, 1.0]))
+    >>> tape(np.array([np.pi / 2, 0.0]))
+    np.float64(1.0)
+    >>> tape.grad(np.array([np.pi / 4, 0.0])).round(6)
+    array([1., 0.])
+    """
+    return _record(f, args, kwargs)
+
+
+def _record(
+    f: Callable[..., Any],
+    args: tuple,
+    kwargs: dict[str, Any],
+    named_arrays: Sequence[tuple[np.ndarray, Callable[[], Any]]] = (),
+    executor: str | None = None,
+) -> Tape:
+    leaves, structure = trees.flatten((args, kwargs))
+    for x in leaves:
+        if isinstance(x, Tracer):
+            raise ArgumentError(
+                "record was called inside a transform; record the transformed function instead: "
+                "record(grad(f), x)"
+            )
+        if not is_data(x):
+            raise ArgumentError(
+                f"record takes arrays and numbers, got a {type(x).__name__}; bind it beforehand: "
+                "record(functools.partial(f, option=...), x)"
+            )
+    recording = record_call(
+        f, leaves, lambda handles: trees.unflatten(structure, handles), None, named_arrays
+    )
+    if recording.path is None:
+        _, source = recording.reason or ("", None)
+        place = f" at {source[0]}:{source[1]}" if source else ""
+        raise ArgumentError(
+            f"{name_of(f)} takes a float out of a traced value{place}, so that its operations are "
+            "not the whole of it; keep it an array (np.sin instead of math.sin)"
+        )
+    # The arguments are kept: differentiating the tape runs it once more on them.
+    kept = [x.copy() if isinstance(x, np.ndarray) else x for x in leaves]
+    return Tape(recording.path, structure, kept, name_of(f), executor)
+
+
+class Tape:
+    """One path through a function: made by `record`, called like the function.
+
+    Attributes
+    ----------
+    program : Program
+        The recorded equations, simplified.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        structure: Any,
+        example: list[Any],
+        name: str,
+        executor: str | None = None,
+    ):
+        self._path = path
+        self._structure = structure
+        self._example = example
+        self.__name__ = name
+        self._executor_name = executor
+        self._derived: dict[str, Tape] = {}
+
+    @property
+    def program(self) -> Program:
+        """The recorded equations, simplified."""
+        return self._path.program
+
+    @property
+    def executor(self) -> str:
+        """What runs the tape, ``"xla"`` or ``"numpy"``; may be set.
+
+        ``"xla"`` where the program can be compiled and is not too long, unless told otherwise.
+        """
+        if self._executor_name is None:
+            from autodiff.xla.executable import LONGEST
+            from autodiff.xla.seam import available
+
+            program = self.program
+            compilable = not program.cuts and len(program.steps) <= LONGEST and available()
+            self._executor_name = "xla" if compilable else "numpy"
+        return self._executor_name
+
+    @executor.setter
+    def executor(self, name: str) -> None:
+        self._path.executor = executor_named(name, self.program)
+        self._executor_name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Replay on other arguments.
+
+        Raises
+        ------
+        PathChanged
+            The function would take another path for these arguments, their shapes or dtypes are
+            others, or an outer name has another value now.
+        StructureError
+            The arguments are not built like those that were recorded.
+        """
+        leaves, structure = trees.flatten((args, kwargs))
+        if structure != self._structure:
+            raise StructureError(
+                f"the tape of {self.__name__} was recorded with arguments built like "
+                f"{self._structure}, and called with {structure}"
+            )
+        if any(type(x) is Tracer for x in leaves):
+            return self._interpret(leaves)
+        for k, (x, v) in enumerate(zip(leaves, self.program.inputs, strict=True)):
+            if np.shape(x) != v.shape or not _fits(x, v):
+                found = np.asarray(x)
+                raise PathChanged(
+                    f"leaf {k} of the arguments of {self.__name__} was {v.type_name} when it was "
+                    f"recorded, and is {found.dtype}{list(found.shape)} now; record it again, or "
+                    "use autodiff.jit"
+                )
+        path = self._path
+        if not path.names.check():
+            raise PathChanged(
+                f"a name that {self.__name__} reads has another value than when it was recorded; "
+                "record it again, or use autodiff.jit"
+            )
+        if path.executor is None:
+            try:
+                path.executor = executor_named(self.executor, self.program)
+            except LoweringError:
+                self.executor = "numpy"
+        try:
+            return path(leaves)
+        except GuardFailed as failed:
+            raise PathChanged(_changed(self.__name__, failed)) from None
+
+    def _interpret(self, leaves: list[Any]) -> Any:
+        """Run the equations through their primitives, so that transforms see them."""
+        program = self.program
+        known: dict[int, Any] = {}
+        values = [*leaves, *(fetch() for fetch in self._path._fetch)]
+        for v, x in zip(program.inputs + program.captured, values, strict=True):
+            known[v.number] = x
+        guards: dict[int, list[Any]] = {}
+        for guard in program.assumptions:
+            guards.setdefault(guard.position, []).append(guard)
+
+        def assume(position: int) -> None:
+            for guard in guards.get(position, ()):
+                if not _decided(guard, known[guard.variable.number]):
+                    raise PathChanged(_changed(self.__name__, GuardFailed(guard)))
+
+        for k, step in enumerate(program.steps):
+            assume(k)
+            operands = [known[x.number] if isinstance(x, Variable) else x for x in step.operands]
+            y = step.primitive(*operands, **step.params)
+            parts = y if step.primitive.multiple else (y,)
+            for v, part in zip(step.outputs, parts, strict=True):
+                known[v.number] = part
+        assume(len(program.steps))
+        made = [known[y.number] if isinstance(y, Variable) else y for y in program.outputs]
+        return trees.unflatten(self._path.structure, made)
+
+    def derivative(self, transform: Callable[..., Any], **options: Any) -> Tape:
+        """The tape of ``transform(tape, **options)``, for example of ``autodiff.grad``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import autodiff
+        >>> tape = autodiff.record(lambda a, b: np.sum(a * b), np.ones(2), np.ones(2))
+        >>> tape.derivative(autodiff.grad, argnums=1)(np.array([3.0, 4.0]), np.ones(2))
+        array([3., 4.])
+        """
+        args, kwargs = trees.unflatten(self._structure, self._example)
+        named = [
+            (fetch(), fetch)
+            for fetch, live in zip(self._path._fetch, self._path.names.live, strict=True)
+            if live is not None
+        ]
+        return _record(transform(self, **options), args, kwargs, named)
+
+    @property
+    def grad(self) -> Tape:
+        """The tape of the gradient with respect to the first argument."""
+        return self._derivative("grad")
+
+    @property
+    def jacobian(self) -> Tape:
+        """The tape of the Jacobian with respect to the first argument."""
+        return self._derivative("jacobian")
+
+    def _derivative(self, name: str) -> Tape:
+        made = self._derived.get(name)
+        if made is None:
+            from autodiff import transforms
+
+            made = self._derived[name] = self.derivative(getattr(transforms, name))
+        return made
+
+    def stablehlo(self) -> str:
+        """The tape as StableHLO text, one argument an input, one result an output or guard.
+
+        Raises
+        ------
+        LoweringError
+            Some operation cannot be written in StableHLO.
+        """
+        return lower(self.program)
+
+    def validate(self) -> None:
+        """Raise `ProgramError` unless the tape is a well-formed program."""
+        self.program.validate()
+
+    def __str__(self) -> str:
+        lines = str(self.program).split("\n")
+        lines[0] = lines[0].replace("program(", f"tape of {self.__name__}(", 1)
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        program = self.program
+        return (
+            f"<tape of {self.__name__}: {len(program.steps)} steps, "
+            f"{len(program.assumptions)} guards>"
+        )
+
+
+def _fits(x: Any, v: Variable) -> bool:
+    """Whether a value may stand for an input without losing anything."""
+    if v.weak:
+        return isinstance(x, (bool, int, float, complex)) and np.can_cast(
+            np.asarray(x).dtype, v.dtype, "safe" if v.dtype.kind != "f" else "same_kind"
+        )
+    if type(x) in (bool, int, float, complex):
+        return np.can_cast(np.result_type(v.dtype, x), v.dtype, "equiv")
+    return np.asarray(x).dtype == v.dtype
+
+
+def _decided(guard: Any, value: Any) -> bool:
+    """Ask a value what Python had asked it; a handle takes note."""
+    if guard.kind == "bool":
+        return bool(value) == bool(guard.value)
+    if guard.kind in ("int", "index"):
+        return int(value) == int(guard.value)
+    from autodiff._kernels.tracer import concrete
+
+    return guard.holds(concrete(value))
+
+
+def _changed(name: str, failed: GuardFailed) -> str:
+    guard = failed.args[0]
+    where = f" at {guard.source[0]}:{guard.source[1]}" if guard.source else ""
+    return (
+        f"the tape of {name} took {guard.kind} of a value{where} and got {guard.value!r}, which it "
+        "is not for these arguments: they take another path. Use autodiff.jit, which records each "
+        "path, or record the function again"
+    )
