@@ -73,7 +73,9 @@ class TracerConversionError(AutodiffError, TypeError):
     )
 
     @classmethod
-    def of(cls, call: str, shape: tuple[int, ...] = (), dtype: object = "float64") -> TracerConversionError:
+    def of(
+        cls, call: str, shape: tuple[int, ...] = (), dtype: object = "float64"
+    ) -> TracerConversionError:
         """Build the sentence for one conversion.
 
         Parameters
@@ -185,7 +187,7 @@ class UnsupportedFunctionError(UnsupportedError):
     )
 
 
-class PathChanged(AutodiffError, RuntimeError):
+class PathChanged(AutodiffError, RuntimeError):  # noqa: N818 - what happened, not a mistake
     """A recorded tape was called where the function would take another path.
 
     A ``Tape`` is one path through the function: the branches taken, the loop counts, the shapes.

@@ -96,8 +96,17 @@ def check_grads(
     tolerance = 1e-2 if coarse else 1e-6
     step = eps if eps is not None else (1e-2 if coarse else 1e-3)
     generator = np.random.default_rng(seed)
-    _check(on_leaves, leaves, 1, order, modes, tolerance if atol is None else atol,
-           tolerance if rtol is None else rtol, step, generator)
+    _check(
+        on_leaves,
+        leaves,
+        1,
+        order,
+        modes,
+        tolerance if atol is None else atol,
+        tolerance if rtol is None else rtol,
+        step,
+        generator,
+    )
 
 
 def _is_smooth(x: Any) -> bool:
@@ -107,8 +116,15 @@ def _is_smooth(x: Any) -> bool:
 
 
 def _check(
-    f: Callable[..., Any], leaves: list[Any], at: int, order: int, modes: tuple[str, ...],
-    atol: float, rtol: float, step: float, generator: np.random.Generator,
+    f: Callable[..., Any],
+    leaves: list[Any],
+    at: int,
+    order: int,
+    modes: tuple[str, ...],
+    atol: float,
+    rtol: float,
+    step: float,
+    generator: np.random.Generator,
 ) -> None:
     if at > order:
         return
@@ -118,8 +134,17 @@ def _check(
         y, forward = jvp(f, leaves, t)
         _same(f(*leaves), y, f"the value under forward mode {where}", 1e-12, 1e-12)
         _same(_difference(f, leaves, t, step), forward, f"forward mode {where}", atol, rtol)
-        _check(lambda *x: jvp(f, x, t)[1], leaves, at + 1, order, modes, 10 * atol, 10 * rtol,
-               step, generator)
+        _check(
+            lambda *x: jvp(f, x, t)[1],
+            leaves,
+            at + 1,
+            order,
+            modes,
+            10 * atol,
+            10 * rtol,
+            step,
+            generator,
+        )
     else:
         forward = _difference(f, leaves, t, step)
     if "rev" in modes:
@@ -128,16 +153,27 @@ def _check(
         g = trees.map(lambda x: _direction(x, generator), y)
         back = pull(g)
         left, right = _dot(g, forward), _dot(back, t)
-        size = sum(_size(a) * _size(b) for a, b in zip(
-            trees.flatten(g)[0], trees.flatten(forward)[0], strict=True))
+        size = sum(
+            _size(a) * _size(b)
+            for a, b in zip(trees.flatten(g)[0], trees.flatten(forward)[0], strict=True)
+        )
         if not abs(left - right) <= atol + rtol * max(abs(left), abs(right), size):
             raise AssertionError(
                 f"reverse mode {where} is wrong: <g, J t> is {left!r} "
                 f"({'forward mode' if 'fwd' in modes else 'differences'}) and <J^T g, t> is "
                 f"{right!r}; they differ by {abs(left - right):.3g}"
             )
-        _check(lambda *x: vjp(f, *x)[1](g), leaves, at + 1, order, modes, 10 * atol, 10 * rtol,
-               step, generator)
+        _check(
+            lambda *x: vjp(f, *x)[1](g),
+            leaves,
+            at + 1,
+            order,
+            modes,
+            10 * atol,
+            10 * rtol,
+            step,
+            generator,
+        )
 
 
 def _direction(x: Any, generator: np.random.Generator) -> Any:
@@ -160,9 +196,13 @@ def _difference(f: Callable[..., Any], leaves: list[Any], t: list[Any], step: fl
         high = f(*[_plus(x, h, v) for x, v in zip(leaves, t, strict=True)])
         low = f(*[_plus(x, -h, v) for x, v in zip(leaves, t, strict=True)])
         return trees.map(
-            lambda a, b: (_plain(a) - _plain(b)) / (2 * h)
-            if _plain(a).dtype.kind in "fc" else np.zeros(shape_of(a)),
-            high, low,
+            lambda a, b: (
+                (_plain(a) - _plain(b)) / (2 * h)
+                if _plain(a).dtype.kind in "fc"
+                else np.zeros(shape_of(a))
+            ),
+            high,
+            low,
         )
 
     wide, narrow = central(step * scale), central(step * scale / 2)
@@ -195,8 +235,14 @@ def _same(expected: Any, got: Any, what: str, atol: float, rtol: float) -> None:
         wrong = ~((error <= bound) | (a == b) | (np.isnan(a) & np.isnan(b)))
         if np.any(wrong):
             at = trees.paths(structure)[i]
-            worst = np.unravel_index(int(np.argmax(np.where(wrong, np.nan_to_num(
-                error, nan=np.inf, posinf=np.inf), -1.0))), a.shape)
+            worst = np.unravel_index(
+                int(
+                    np.argmax(
+                        np.where(wrong, np.nan_to_num(error, nan=np.inf, posinf=np.inf), -1.0)
+                    )
+                ),
+                a.shape,
+            )
             worst = tuple(int(k) for k in worst)
             raise AssertionError(
                 f"{what} is wrong{' at ' + at if at else ''}"
@@ -206,10 +252,12 @@ def _same(expected: Any, got: Any, what: str, atol: float, rtol: float) -> None:
 
 
 def _dot(a: Any, b: Any) -> float:
-    return float(sum(
-        np.sum(_plain(x) * _plain(y)).real
-        for x, y in zip(trees.flatten(a)[0], trees.flatten(b)[0], strict=True)
-    ))
+    return float(
+        sum(
+            np.sum(_plain(x) * _plain(y)).real
+            for x, y in zip(trees.flatten(a)[0], trees.flatten(b)[0], strict=True)
+        )
+    )
 
 
 def _size(x: Any) -> float:

@@ -21,7 +21,7 @@ HEAD = r"""/* Written by kernels/generate.py from autodiff/primitives/table.py: 
  * before it calls a kernel (entries may stay NULL: then libm is called element by element).
  *
  * Compile with -fno-math-errno (GCC has no pragma for it) and, where the machine has fused
- * multiply-add, -ffp-contract=off: square roots become SIMD instructions and values keep their bits.
+ * multiply-add, -ffp-contract=off: square roots become SIMD instructions, values keep their bits.
  * The loops leave anything in the floating-point status flags.
  */
 #ifndef AUTODIFF_ELEMENTWISE_H
@@ -184,23 +184,19 @@ INLINE = {
     "square": "({0} * {0})",
 }
 
-# Rows with a value in C, for one double at a time. Those in VALUES have NumPy's bits.
+# Rows with a value in C, for one double at a time: what a kernel calls where NumPy has no loop.
+NAMED_ALIKE = """
+    cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh fmod hypot fmax fmin floor
+    ceil trunc rint nextafter erf erfc
+"""
+WRITTEN_HERE = """
+    remainder floor_divide logaddexp logaddexp2 heaviside maximum minimum sign expit digamma
+    polygamma ldexp
+"""
 LIBM = {
-    **{
-        name: name
-        for name in (
-            "cbrt exp exp2 expm1 log log2 log10 log1p sin cos tan sinh cosh tanh fmod hypot "
-            "fmax fmin floor ceil trunc rint nextafter erf erfc"
-        ).split()
-    },
+    **{name: name for name in NAMED_ALIKE.split()},
+    **{name: "ad_" + name for name in WRITTEN_HERE.split()},
     **{"arc" + name: "a" + name for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
-    **{
-        name: "ad_" + name
-        for name in (
-            "remainder floor_divide logaddexp logaddexp2 heaviside maximum minimum sign expit "
-            "digamma polygamma ldexp"
-        ).split()
-    },
     "arctan2": "atan2",
     "power": "pow",
     "float_power": "pow",
@@ -440,6 +436,19 @@ static AD_UNUSED void ad_apply2(int op, npy_intp n, const double *p, npy_intp st
 """
 
 
+KERNELS = r"""
+/* out[i] = ad_scale(g[i], d), d the derivative in operand k, for i < n <= AD_BLOCK; all arrays are
+ * contiguous; out may be g. NULL: no derivative. */"""
+
+TAIL = r"""
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC pop_options
+#endif
+
+#endif
+"""
+
+
 def scalar_case(label, p, statement):
     """Return one case of a switch over operations on single doubles."""
     block = Block(lambda q: {"x": "a"}.get(q[1], q[1]) if q[0] == "name" else None)
@@ -505,7 +514,9 @@ def header(table):
     return "\n".join(
         [
             HEAD,
-            "enum {\n" + "".join(f"    OP_{row.name.upper()},\n" for row in rows) + "    OP_COUNT\n};\n",
+            "enum {\n"
+            + "".join(f"    OP_{row.name.upper()},\n" for row in rows)
+            + "    OP_COUNT\n};\n",
             array("const char *const", "op_name[OP_COUNT]", [f'"{row.name}"' for row in rows]),
             array("const unsigned char", "op_nin[OP_COUNT]", [len(row.operands) for row in rows]),
             array(
@@ -533,18 +544,19 @@ def header(table):
             "{\n    switch (op) {\n" + "".join(values) + "    default: return NAN;\n    }\n}\n",
             "/* The derivative in operand k; unary rows read a. */\n"
             "static AD_UNUSED double op_partial(int op, int k, double a, double b, double y)\n"
-            "{\n    switch (2 * op + k) {\n" + "".join(cases) + "    default: return 0.0;\n    }\n}",
+            "{\n    switch (2 * op + k) {\n"
+            + "".join(cases)
+            + "    default: return 0.0;\n    }\n}",
             APPLY,
             "\n".join(kernels),
-            f"/* Doubles of work space that a kernel needs, in blocks. */\n#define AD_WORK {work}\n",
-            "/* out[i] = ad_scale(g[i], d), d the derivative in operand k, for i < n <= AD_BLOCK; all\n"
-            " * contiguous; out may be g. NULL: no derivative. */",
+            f"/* The work space that a kernel needs, in blocks. */\n#define AD_WORK {work}\n",
+            KERNELS,
             array(
                 "const ad_kernel",
                 "op_kernel[OP_COUNT][2]",
                 [f"{{{p}, {q}}}" for p, q in pointers],
             ),
-            "#if defined(__GNUC__) && !defined(__clang__)\n#pragma GCC pop_options\n#endif\n\n#endif\n",
+            TAIL,
         ]
     )
 

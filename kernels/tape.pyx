@@ -85,6 +85,11 @@ cdef inline double *data_of(PyObject *x) noexcept:
     return <double *> cnp.PyArray_DATA(<cnp.ndarray> x)
 
 
+cdef inline bint sole(PyObject *x, Py_ssize_t held) noexcept:
+    """Tell whether nobody but `held` references of ours sees the memory of `x`."""
+    return Py_REFCNT(<object> x) == held and cnp.PyArray_BASE(<cnp.ndarray> x) == NULL
+
+
 cdef object empty_like(object x):
     """An uninitialised float64 array of x's shape, from the pool where it is large."""
     cdef object previous, out
@@ -276,7 +281,7 @@ cdef class Tape:
             return 0
         if kind == VALUE:
             return self.add_object(i, g)
-        if kind == VECTOR and Py_REFCNT(<object> self.slots[i].value) == 1:
+        if kind == VECTOR and sole(self.slots[i].value, 1):
             plus(n, data_of(self.slots[i].value), data_of(self.slots[i].value),
                  data_of(<PyObject *> g), 0.0)
             return 0
@@ -295,7 +300,7 @@ cdef class Tape:
         """Add the same number to every element of slot `i`, which holds an array."""
         cdef object mine
         cdef double *x
-        if Py_REFCNT(<object> self.slots[i].value) > 1:
+        if not sole(self.slots[i].value, 1):
             mine = self.move(i).copy()
             self.put(i, VECTOR, mine)
         x = data_of(self.slots[i].value)
@@ -393,11 +398,11 @@ cdef class Tape:
             elif c == 1:
                 self.add_array(parent, ga)
                 continue
-            if self.kinds[parent] == VECTOR and Py_REFCNT(<object> self.slots[parent].value) == 1:
+            if self.kinds[parent] == VECTOR and sole(self.slots[parent].value, 1):
                 loops.derive(op, k, n, a, xa, b, xb, y, g, g0, data_of(self.slots[parent].value), True)
                 continue
             # The last operand's may be written over the incoming cotangent.
-            if last and ga is not None and Py_REFCNT(ga) == 1:
+            if last and ga is not None and sole(<PyObject *> ga, 1):
                 out = ga
             elif ga is not None:
                 out = empty_like(ga)
@@ -425,7 +430,7 @@ cdef class Tape:
                     mine.fill(self.slots[parent].number)
                 self.put(parent, VECTOR, mine)
                 mine = None
-            elif Py_REFCNT(<object> self.slots[parent].value) > 1:
+            elif not sole(self.slots[parent].value, 1):
                 mine = self.move(parent).copy()
                 self.put(parent, VECTOR, mine)
             data_of(self.slots[parent].value)[node.n] += g
@@ -437,7 +442,7 @@ cdef class Tape:
             self.kinds[i] = NOTHING
         else:
             mine = self.move(i)
-            if Py_REFCNT(mine) > 1:
+            if not sole(<PyObject *> mine, 1):
                 mine = mine.copy()
         if node.b >= 0:
             self.add_number(node.b, data_of(<PyObject *> mine)[node.n])

@@ -62,6 +62,7 @@ cdef object np_bool = np.bool_
 cdef object np_true = np.True_
 cdef object np_false = np.False_
 cdef object errstate = np.errstate
+cdef object np_sum = np.sum
 cdef object add_reduce = np.add.reduce
 cdef object MethodType = types.MethodType
 cdef long long next_level = 1
@@ -218,6 +219,20 @@ cdef class Tracer:
     def __eq__(self, other): return compare(EQUAL, self, other)
     def __ne__(self, other): return compare(NOT_EQUAL, self, other)
 
+    # The reductions that are met most; every other method is registered.
+
+    def sum(self, axis=None, dtype=None, out=None, **keywords):
+        """Sum of the elements, as `ndarray.sum`."""
+        if axis is None and dtype is None and out is None and not keywords:
+            return whole_or_not("sum", self)
+        return methods["sum"](self, axis, dtype, out, **keywords)
+
+    def mean(self, axis=None, dtype=None, out=None, **keywords):
+        """Mean of the elements, as `ndarray.mean`."""
+        if axis is None and dtype is None and out is None and not keywords:
+            return whole_or_not("mean", self)
+        return methods["mean"](self, axis, dtype, out, **keywords)
+
     # Containers.
 
     def __len__(self):
@@ -327,6 +342,8 @@ cdef class Tracer:
         return array_ufunc(ufunc, method, inputs, keywords)
 
     def __array_function__(self, function, types, args, kwargs):
+        if function is np_sum and not kwargs and len(args) == 1 and type(args[0]) is Tracer:
+            return whole_or_not("sum", <Tracer> args[0])
         implementation = array_functions.get(function)
         if implementation is None:
             name = getattr(function, "__module__", "numpy") + "." + function.__name__
@@ -557,7 +574,7 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
             handles = True
             if t.level > 0 and (top is None or t.level > top.level):
                 top = t
-        elif type(x) is not float and type(x) is not int:
+        elif type(x) is not float and type(x) is not int and type(x) is not np_float64:
             odd = True
     if handles:
         if top is not None and odd:
@@ -566,7 +583,7 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
                 if type(x) is Tracer and (<Tracer> x).level > top.level:
                     top = <Tracer> x
         if top is None:
-            operands = tuple([lower(x) for x in operands])
+            return untraced(primitive, operands, params)
         else:
             if not top.trace.alive:
                 raise leaked(top)
@@ -582,6 +599,14 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
         finally:
             pool.leave(previous)
     return primitive.impl(*operands, **params)
+
+
+cdef object untraced(Primitive primitive, tuple operands, dict params):
+    """Apply a primitive to handles that belong to no transform: what comes out is writable too."""
+    cdef object y = dispatch(primitive, tuple([lower(x) for x in operands]), params)
+    if primitive.multiple:
+        return tuple([lift(x) if type(x) is np_ndarray else x for x in y])
+    return lift(y) if type(y) is np_ndarray and ad_inside > 0 else y
 
 
 cdef bint all_plain(tuple operands):
@@ -715,6 +740,38 @@ cdef class ReverseTrace(Trace):
             return tuple(results)
         weak = isinstance(primitive, Elementwise) and all_weak(operands)
         return wrap(self, y, index, weak)
+
+    def attach(self, Primitive primitive, tuple operands, tuple values):
+        """Record one node of which only the sweep knows the meaning; return handles of `values`.
+
+        `operands` are handles of this trace, `values` of lower levels. The primitive's adjoint is
+        asked with ``(k, g, y)`` alone and nothing is applied to the payloads, so that lower levels
+        see as ordinary code whatever computed the values.
+        """
+        cdef Record record = Record.__new__(Record)
+        cdef list parents = []
+        cdef list shapes = []
+        cdef object x
+        cdef Tracer t
+        cdef int k, index
+        if not self.alive:
+            raise error("LeakedTracerError")()
+        for x in operands:
+            t = <Tracer> x
+            if t.base is not None:
+                refresh(t)
+            parents.append(t.index)
+            shapes.append(shaped(t))
+        record.primitive = primitive
+        record.params = {}
+        record.operands = ()
+        record.parents = tuple(parents)
+        record.shaped = tuple(shapes)
+        record.results = len(values)
+        record.out = tuple([shaped(x) for x in values])
+        record.y = record.out
+        index = self.tape.append_object(record)
+        return tuple([wrap(self, values[k], index + k, False) for k in range(len(values))])
 
     def pullback(self, list outputs, list cotangents, list inputs, bint keep=False):
         """Pull cotangents of outputs back to inputs.
@@ -1823,10 +1880,21 @@ cdef object apply(Primitive primitive, tuple operands, dict params):
     return dispatch(primitive, operands, params)
 
 
+cdef object whole_or_not(str name, Tracer t):
+    """Sum or mean of all elements, on the fast path where the handle allows it."""
+    if t.base is not None:
+        refresh(t)
+    if t.form == VECTOR and t.trace.alive:
+        return whole(<Primitive> primitives.by_name[name], t, NO_PARAMS)
+    return methods[name](t)
+
+
 cdef object whole(Primitive primitive, Tracer t, dict params):
     """Sum or mean of all elements: a node that holds a factor and a shape."""
     cdef object shape = t.payload.shape
-    cdef double y = <double> primitive.impl(t.payload, **params)
+    cdef double y = <double> (
+        add_reduce(t.payload, None) if primitive.shortcut == primitives.WHOLE_SUM
+        else primitive.impl(t.payload, **params))
     cdef double factor = 1.0
     cdef Tracer result
     cdef Tape tape
@@ -2011,7 +2079,11 @@ cdef object get_item(Tracer t, object index):
                 node.sb.o = <PyObject *> shape
                 Py_INCREF(shape)
                 return result
+    if not PyLong_CheckExact(index):
+        index = lower_index(index)
     y = getitem_function(t, index)
+    if type(y) is np_ndarray and t.level == 0:
+        y = lift(y)
     if type(y) is Tracer and is_basic(index) and ndim_of(y) > 0:
         mark_view(y, t, "getitem", index)
     return y
@@ -2189,6 +2261,48 @@ cdef object update(Tracer t, object result):
     return t
 
 
+# --- the common gradient ---------------------------------------------------------------------
+
+
+def lone_gradient(f, tuple args, Py_ssize_t k, bint keep=False):
+    """Differentiate `f(*args)`, one number, in `args[k]`, a float or a float64 ndarray.
+
+    Returns
+    -------
+    tuple
+        ``(value, gradient)``, or ``(trace, handle, y)`` where the result is not a float64 scalar
+        of this trace, and the caller has to look at it.
+    """
+    global ad_inside
+    cdef ReverseTrace trace = ReverseTrace.__new__(ReverseTrace)
+    cdef object x = args[k]
+    cdef Tracer handle = wrap(trace, x, trace.tape.append_input(), type(x) is float)
+    cdef Tracer mine = Tracer.__new__(Tracer)
+    cdef object y, g
+    cdef Py_ssize_t i
+    # A handle of its own: `f` may write into it, and the input has to stay what it is.
+    adopt(mine, handle)
+    ad_inside += 1
+    try:
+        if len(args) == 1:
+            y = f(mine)
+        else:
+            y = f(*args[:k], mine, *args[k + 1:])
+        mine = None
+        if type(y) is Tracer:
+            if (<Tracer> y).base is not None:
+                refresh(<Tracer> y)
+            if (<Tracer> y).trace is trace and (<Tracer> y).form == NUMBER:
+                g = trace.tape.pull(
+                    [(<Tracer> y).index], [np_float64(1.0)],
+                    [shaped(handle) if type(x) is not float else None], [handle.index], False)[0]
+                return np_float64((<Tracer> y).number), g
+        return trace, handle, y
+    finally:
+        ad_inside -= 1
+        trace.alive = False
+
+
 # --- inside a transform ----------------------------------------------------------------------
 
 
@@ -2263,3 +2377,18 @@ def registered_array_functions():
 
 primitives.install_dispatch(apply, ufunc_call, apply_unary, apply_binary)
 tape_module.install(transposition, mark_primal)
+
+
+# --- no sequence to NumPy ----------------------------------------------------------------------
+
+cdef extern from "Python.h":
+    ctypedef struct SequenceSlots "PySequenceMethods":
+        void *sq_item
+
+    ctypedef struct TypeWithSlots "PyTypeObject":
+        SequenceSlots *tp_as_sequence
+
+
+# `plain[0] = traced` makes NumPy ask for a float. Where that raises and the value is a "sequence",
+# NumPy hides our sentence behind "setting an array element with a sequence".
+(<TypeWithSlots *> Tracer).tp_as_sequence.sq_item = NULL

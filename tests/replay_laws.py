@@ -27,11 +27,11 @@ def lowered(f, *operands):
         values[var.id] = emit.argument(var.shape, var.dtype)
     for equation in trace.equations:
         given = [values[x.id] if isinstance(x, Var) else emit.value(x) for x in equation.operands]
-        (emit.out,) = equation.outputs
-        made = equation.primitive.lowering_rule(emit, *given, **equation.params)
-        said = (equation.primitive, equation.params, made.shape, made.dtype, emit.out)
-        assert made.shape == emit.out.shape and made.dtype == emit.out.dtype, said
-        values[emit.out.id] = made
+        made = stablehlo.lower_step(emit, equation, given)
+        for var, value in zip(equation.outputs, made, strict=True):
+            said = (equation.primitive, equation.params, value, var)
+            assert value.shape == var.shape and value.dtype == var.dtype, said
+            values[var.id] = value
     if out is None:
         return y, y
     if not _client:

@@ -239,7 +239,9 @@ def test_axes_of_cross(axes):
     for shape, axis in zip(shapes, axes[:2], strict=True):
         shape.insert(axis % 3, 3)
     a, b = arrays(shapes)
-    check_value(lambda a, b: contracting.cross(a, b, *axes), lambda a, b: np.cross(a, b, *axes), a, b)
+    check_value(
+        lambda a, b: contracting.cross(a, b, *axes), lambda a, b: np.cross(a, b, *axes), a, b
+    )
     check_derivatives(lambda a, b: contracting.cross(a, b, *axes), a, b)
 
 
@@ -352,7 +354,7 @@ def test_contract_follows_einsum():
 def test_forward_of_products_uses_both_operands():
     a, b = arrays([(2, 3), (3, 4)])
     ta, tb = arrays([(2, 3), (3, 4)], seed=1)
-    y, t = push(np.matmul, [a, b], [ta, tb])
+    _, t = push(np.matmul, [a, b], [ta, tb])
     near(t, ta @ b + a @ tb, 1e-14)
 
 
@@ -435,7 +437,9 @@ def test_lowering(f, plain, a, b):
         check_lowering(f, *operands)
 
 
-@pytest.mark.parametrize("f, plain, a, b", [s for s in SAMPLES if s.id.endswith("-(3,)") or "vdot" in s.id])
+@pytest.mark.parametrize(
+    "f, plain, a, b", [s for s in SAMPLES if s.id.endswith("-(3,)") or "vdot" in s.id]
+)
 def test_lowering_of_complex(f, plain, a, b):
     check_lowering(f, *arrays((a, b), complex))
 

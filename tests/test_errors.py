@@ -58,13 +58,21 @@ CASES = [
     (lambda: autodiff.jacrev(lambda x: x > 0)(X), OutputError, "no derivative"),
     (lambda: autodiff.jacrev(lambda x: x * 1j)(X), OutputError, "use jacfwd"),
     # arguments without derivative
-    (lambda: autodiff.grad(square)(np.arange(3)), NotDifferentiableError, r"int64.*astype\(float\)"),
+    (
+        lambda: autodiff.grad(square)(np.arange(3)),
+        NotDifferentiableError,
+        r"int64.*astype\(float\)",
+    ),
     (lambda: autodiff.jacfwd(square)(np.arange(3)), NotDifferentiableError, "int64"),
     (lambda: autodiff.grad(square)(True), NotDifferentiableError, "True"),
     (lambda: autodiff.grad(square)("text"), NotDifferentiableError, "'text'"),
     (lambda: autodiff.grad(square)({"a": np.array(["t"])}), NotDifferentiableError, r"\['a'\] has"),
     (lambda: autodiff.grad(square)(np.array([None])), NotDifferentiableError, "object"),
-    (lambda: autodiff.grad(square)(np.array(["2020-01-01"], "M8[D]")), NotDifferentiableError, "M8"),
+    (
+        lambda: autodiff.grad(square)(np.array(["2020-01-01"], "M8[D]")),
+        NotDifferentiableError,
+        "datetime64",
+    ),
     (lambda: autodiff.grad(square)(np.ma.masked_array([1.0])), NotDifferentiableError, "asarray"),
     (lambda: autodiff.grad(square)(1j), NotDifferentiableError, "holomorphic=True"),
     (lambda: autodiff.grad(square, holomorphic=True)(1.0), NotDifferentiableError, "is real"),
@@ -113,13 +121,16 @@ def test_bad_input_is_refused_with_a_sentence(call, kind, message):
         call()
 
 
-@pytest.mark.parametrize("transform", [
-    lambda f: autodiff.grad(f)(1.0),
-    lambda f: autodiff.jvp(f, (1.0,), (1.0,)),
-    lambda f: autodiff.vjp(f, 1.0),
-    lambda f: autodiff.vmap(f)(np.ones(2)),
-    lambda f: autodiff.jacfwd(f)(np.ones(())),
-])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f: autodiff.grad(f)(1.0),
+        lambda f: autodiff.jvp(f, (1.0,), (1.0,)),
+        lambda f: autodiff.vjp(f, 1.0),
+        lambda f: autodiff.vmap(f)(np.ones(2)),
+        lambda f: autodiff.jacfwd(f)(np.ones(())),
+    ],
+)
 def test_a_leaked_value_raises_when_it_is_used(transform):
     kept = []
 

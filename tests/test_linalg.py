@@ -79,7 +79,7 @@ def test_slogdet(shape):
         check_value(f, lambda x, k=k: np.linalg.slogdet(x)[k], a)
         check_batch(f, a, lane=lambda x: x + 0.1 * alike(np.random, x), order=k)
     check_derivatives(lambda x: linalg.slogdet(x)[1], a)
-    assert pull(lambda x: linalg.slogdet(x)[0], [a], np.ones(shape[:-2]))[0].any() == False  # noqa: E712
+    assert not pull(lambda x: linalg.slogdet(x)[0], [a], np.ones(shape[:-2]))[0].any()
     assert push(lambda x: linalg.slogdet(x)[0], [a], [a])[1] is None
 
 
@@ -159,9 +159,7 @@ def test_matrix_power(n):
 def test_multi_dot(shapes):
     rng = np.random.default_rng(0)
     operands = [sample(rng, shape) for shape in shapes]
-    check_value(
-        lambda *xs: linalg.multi_dot(xs), lambda *xs: np.linalg.multi_dot(xs), *operands
-    )
+    check_value(lambda *xs: linalg.multi_dot(xs), lambda *xs: np.linalg.multi_dot(xs), *operands)
     check_derivatives(lambda *xs: linalg.multi_dot(xs), *operands, order=1)
 
 

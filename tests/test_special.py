@@ -139,9 +139,7 @@ def test_logsumexp_at_infinity():
 
 def test_multigammaln():
     a = np.array([3.0, 4.5])
-    check_value(
-        lambda a: special.multigammaln(a, 3), lambda a: scipy_special.multigammaln(a, 3), a
-    )
+    check_value(lambda a: special.multigammaln(a, 3), lambda a: scipy_special.multigammaln(a, 3), a)
     check_derivatives(lambda a: special.multigammaln(a, 3), a, tolerance=1e-5)
     with pytest.raises(ValueError, match="positive integer"):
         special.multigammaln(ForwardTrace().input(a, a), 1.5)

@@ -12,8 +12,20 @@ import numpy as np
 import pytest
 
 import autodiff
-from autodiff import grad, hessian, hvp, jacfwd, jacobian, jacrev, jvp, linearize, value_and_grad
-from autodiff import value_and_jacobian, vjp, vmap
+from autodiff import (
+    grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacobian,
+    jacrev,
+    jvp,
+    linearize,
+    value_and_grad,
+    value_and_jacobian,
+    vjp,
+    vmap,
+)
 
 X = np.array([0.5, 1.5, 2.5])
 A = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.5]])
@@ -35,7 +47,7 @@ def affine(a, x):
     return a @ x
 
 
-# --- which arguments ------------------------------------------------------------------------------
+# --- which arguments ------------------------------------------------------------------
 
 
 def test_argnums_and_argnames():
@@ -111,7 +123,7 @@ def test_holomorphic():
     np.testing.assert_allclose(jacobian(lambda x: x * 1j)(X), 1j * np.eye(3))
 
 
-# --- containers --------------------------------------------------------------------------------------
+# --- containers -----------------------------------------------------------------------
 
 
 def test_containers_in_and_out():
@@ -144,13 +156,15 @@ def test_jacobian_structure(jac):
 def test_chunks_change_nothing(chunk_size):
     f = functools.partial(affine, A)
     for jac in (jacfwd, jacrev, jacobian):
-        np.testing.assert_allclose(jac(lambda x: f(x) ** 2, chunk_size=chunk_size)(X),
-                                   2 * (A @ X)[:, None] * A)
+        np.testing.assert_allclose(
+            jac(lambda x: f(x) ** 2, chunk_size=chunk_size)(X), 2 * (A @ X)[:, None] * A
+        )
         both = jac(affine, argnums=(0, 1), chunk_size=chunk_size)(A, X)
         np.testing.assert_allclose(both[1], A)
         np.testing.assert_allclose(both[0], np.einsum("ij,k->ijk", np.eye(2), X))
     np.testing.assert_allclose(
-        hessian(lambda x: np.sum(x**3), chunk_size=chunk_size)(X), np.diag(6 * X))
+        hessian(lambda x: np.sum(x**3), chunk_size=chunk_size)(X), np.diag(6 * X)
+    )
 
 
 def test_empty_arguments_and_results():
@@ -197,17 +211,21 @@ def test_a_jacobian_for_solve_ivp():
     solve_ivp = pytest.importorskip("scipy.integrate").solve_ivp
 
     def fun(t, y):
-        return [-0.04 * y[0] + 1e4 * y[1] * y[2], 0.04 * y[0] - 1e4 * y[1] * y[2] - 3e7 * y[1] ** 2,
-                3e7 * y[1] ** 2]
+        return [
+            -0.04 * y[0] + 1e4 * y[1] * y[2],
+            0.04 * y[0] - 1e4 * y[1] * y[2] - 3e7 * y[1] ** 2,
+            3e7 * y[1] ** 2,
+        ]
 
     y0 = np.array([1.0, 0.0, 0.0])
-    ours = solve_ivp(fun, (0, 10), y0, method="BDF",
-                     jac=lambda t, y: np.array(jacobian(fun, argnums=1)(t, y)))
+    ours = solve_ivp(
+        fun, (0, 10), y0, method="BDF", jac=jacobian(fun, argnums=1)
+    )
     theirs = solve_ivp(fun, (0, 10), y0, method="BDF")
     np.testing.assert_allclose(ours.y[:, -1], theirs.y[:, -1], rtol=1e-3, atol=1e-6)
 
 
-# --- directions --------------------------------------------------------------------------------------
+# --- directions -----------------------------------------------------------------------
 
 
 def test_jvp_vjp_linearize_and_hvp_agree_with_jacobians():
@@ -243,7 +261,7 @@ def test_tangents_may_be_integers_and_integer_results_have_no_derivative():
     np.testing.assert_array_equal(pull((X, 0))[0], X)
 
 
-# --- nesting -------------------------------------------------------------------------------------------
+# --- nesting --------------------------------------------------------------------------
 
 
 def test_perturbations_are_not_confused():
@@ -269,8 +287,9 @@ def test_vmap_axes():
     f = vmap(lambda x, y: x * y, in_axes=(1, None), out_axes=1)
     np.testing.assert_array_equal(f(A, np.array([1.0, 2.0])), A * np.array([[1.0], [2.0]]))
     np.testing.assert_array_equal(vmap(np.sum, in_axes=-1)(A), A.sum(0))
-    np.testing.assert_array_equal(vmap(lambda d: d["x"] * d["k"], in_axes=({"x": 0, "k": None},))(
-        {"x": X, "k": 2.0}), 2 * X)
+    np.testing.assert_array_equal(
+        vmap(lambda d: d["x"] * d["k"], in_axes=({"x": 0, "k": None},))({"x": X, "k": 2.0}), 2 * X
+    )
     np.testing.assert_array_equal(vmap(lambda x, k: x * k)(X, k=X), X * X)
     assert vmap(lambda x: (x, 3.0), out_axes=(0, None))(X)[1] == 3.0
     np.testing.assert_array_equal(vmap(lambda x: 3.0)(X), np.full(3, 3.0))
@@ -279,7 +298,7 @@ def test_vmap_axes():
     np.testing.assert_array_equal(vmap(lambda x: x if x > 0 else -x)(X), X)
 
 
-# --- privacy ---------------------------------------------------------------------------------------------
+# --- privacy --------------------------------------------------------------------------
 
 
 def test_arguments_are_private():
@@ -330,7 +349,7 @@ def test_what_is_kept_is_kept():
     np.testing.assert_array_equal(pull(np.ones(3))[0], np.exp(X))
 
 
-# --- functions made from functions ---------------------------------------------------------------------
+# --- functions made from functions ----------------------------------------------------
 
 
 @value_and_grad
@@ -347,8 +366,17 @@ class Physics:
         return self.mass * x * x
 
 
-ALL = [grad, value_and_grad, jacfwd, jacrev, jacobian, value_and_jacobian, hessian, vmap,
-       autodiff.checkpoint]
+ALL = [
+    grad,
+    value_and_grad,
+    jacfwd,
+    jacrev,
+    jacobian,
+    value_and_jacobian,
+    hessian,
+    vmap,
+    autodiff.checkpoint,
+]
 
 
 @pytest.mark.parametrize("transform", ALL, ids=lambda t: t.__name__)
@@ -377,7 +405,9 @@ def test_decorators_and_methods():
 
 
 def test_import_brings_in_neither_jaxlib_nor_scipy():
-    code = "import sys, autodiff; print([m for m in ('jaxlib', 'scipy', 'jax') if m in sys.modules])"
+    code = (
+        "import sys, autodiff; print([m for m in ('jaxlib', 'scipy', 'jax') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -401,7 +431,7 @@ def test_gradients_in_a_loop_have_flat_memory():
         gc.enable()
 
 
-# --- JAX as the oracle --------------------------------------------------------------------------------------
+# --- JAX as the oracle ----------------------------------------------------------------
 
 
 def _functions(np):
@@ -410,8 +440,10 @@ def _functions(np):
         "scalar": (lambda x: np.sin(x) * x, (0.7,)),
         "vector": (lambda x: np.tanh(x) * np.sum(x), (X,)),
         "matrix": (lambda a, x: np.exp(-(a @ x)), (A, X)),
-        "tree": (lambda d: {"s": d["a"] * d["b"][0], "t": (np.sum(d["b"][0]), d["a"])},
-                 ({"a": 2.0, "b": [X]},)),
+        "tree": (
+            lambda d: {"s": d["a"] * d["b"][0], "t": (np.sum(d["b"][0]), d["a"])},
+            ({"a": 2.0, "b": [X]},),
+        ),
         "pair": (lambda a, b: (a * b[:, None], b**2), (A, np.array([1.0, 2.0]))),
     }
 
@@ -441,24 +473,39 @@ def test_structure_and_numbers_agree_with_jax(name, jax):
     every = tuple(range(len(args)))
     for argnums in (0, every):
         for transform in ("jacfwd", "jacrev", "hessian"):
-            _alike(getattr(autodiff, transform)(f, argnums)(*args),
-                   getattr(jax, transform)(g, argnums)(*theirs), jax)
+            _alike(
+                getattr(autodiff, transform)(f, argnums)(*args),
+                getattr(jax, transform)(g, argnums)(*theirs),
+                jax,
+            )
         _alike(jacobian(f, argnums)(*args), jax.jacfwd(g, argnums)(*theirs), jax)
 
     def total(f, lib):
         return lambda *a: sum(lib.sum(x * x) for x in jax.tree_util.tree_leaves(f(*a)))
 
-    _alike(value_and_grad(total(f, np), every)(*args),
-           jax.value_and_grad(total(g, jax.numpy), every)(*theirs), jax)
+    _alike(
+        value_and_grad(total(f, np), every)(*args),
+        jax.value_and_grad(total(g, jax.numpy), every)(*theirs),
+        jax,
+    )
     tangents = jax.tree_util.tree_map(lambda x: np.cos(x), args)
-    _alike(jvp(f, args, tangents),
-           jax.jvp(g, theirs, jax.tree_util.tree_map(jax.numpy.asarray, tangents)), jax)
+    _alike(
+        jvp(f, args, tangents),
+        jax.jvp(g, theirs, jax.tree_util.tree_map(jax.numpy.asarray, tangents)),
+        jax,
+    )
     y, pull = vjp(f, *args)
     z, their_pull = jax.vjp(g, *theirs)
     _alike(pull(y), their_pull(z), jax)
-    _alike(linearize(f, *args)[1](*tangents), jax.linearize(g, *theirs)[1](
-        *jax.tree_util.tree_map(jax.numpy.asarray, tangents)), jax)
+    _alike(
+        linearize(f, *args)[1](*tangents),
+        jax.linearize(g, *theirs)[1](*jax.tree_util.tree_map(jax.numpy.asarray, tangents)),
+        jax,
+    )
     lanes = jax.tree_util.tree_map(lambda x: np.stack([x, np.asarray(x) + 1.0]), args)
     _alike(vmap(f)(*lanes), jax.vmap(g)(*jax.tree_util.tree_map(jax.numpy.asarray, lanes)), jax)
-    _alike(vmap(jacfwd(f), out_axes=-1)(*lanes), jax.vmap(jax.jacfwd(g), out_axes=-1)(
-        *jax.tree_util.tree_map(jax.numpy.asarray, lanes)), jax)
+    _alike(
+        vmap(jacfwd(f), out_axes=-1)(*lanes),
+        jax.vmap(jax.jacfwd(g), out_axes=-1)(*jax.tree_util.tree_map(jax.numpy.asarray, lanes)),
+        jax,
+    )

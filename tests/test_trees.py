@@ -148,8 +148,9 @@ def test_registered_types():
 
     value = Interval(1.0, [2.0])
     assert trees.is_leaf(value)
-    trees.register(Interval, lambda x: ((x.low, x.high), "data"),
-                   lambda data, children: Interval(*children))
+    trees.register(
+        Interval, lambda x: ((x.low, x.high), "data"), lambda data, children: Interval(*children)
+    )
     leaves, structure = trees.flatten(value)
     assert leaves == [1.0, 2.0]
     assert trees.unflatten(structure, [3.0, 4.0]).high == [4.0]

@@ -156,14 +156,17 @@ class Program:
     captured : tuple of Variable
         Arrays that f used and that were not arguments; inputs too, after the call's own.
     values : tuple of numpy.ndarray
-        The captured arrays themselves, as f had them (not copies).
+        The captured arrays themselves.
+    live : int
+        So many of the captured arrays, the leading ones, are passed anew at each call; the others
+        stay what they are in `values`.
     steps : tuple of Step
     outputs : tuple
         `Variable` objects, or concrete values where an output does not depend on the inputs.
     assumptions : tuple of Assumption
     """
 
-    __slots__ = ("assumptions", "captured", "inputs", "outputs", "steps", "values")
+    __slots__ = ("assumptions", "captured", "inputs", "live", "outputs", "steps", "values")
 
     def __init__(
         self,
@@ -173,13 +176,38 @@ class Program:
         steps: Sequence[Step],
         outputs: Sequence[Any],
         assumptions: Sequence[Assumption] = (),
+        live: int | None = None,
     ):
+        self.live = len(captured) if live is None else live
         self.inputs = tuple(inputs)
         self.captured = tuple(captured)
         self.values = tuple(values)
         self.steps = tuple(steps)
         self.outputs = tuple(outputs)
         self.assumptions = tuple(assumptions)
+
+    @property
+    def arguments(self) -> tuple[Variable, ...]:
+        """What an executor is called with: the inputs, then the live captured arrays."""
+        return self.inputs + self.captured[: self.live]
+
+    @property
+    def fixed(self) -> tuple[tuple[Variable, np.ndarray], ...]:
+        """The captured arrays that never change."""
+        return tuple(zip(self.captured[self.live :], self.values[self.live :], strict=True))
+
+    def with_live(self, live: Sequence[bool]) -> Program:
+        """The same program with its live captured arrays in front; the others become private copies."""
+        order = sorted(range(len(live)), key=lambda k: not live[k])
+        return Program(
+            self.inputs,
+            [self.captured[k] for k in order],
+            [self.values[k] if live[k] else self.values[k].copy() for k in order],
+            self.steps,
+            self.outputs,
+            self.assumptions,
+            sum(live),
+        )
 
     @property
     def results(self) -> tuple[Variable, ...]:

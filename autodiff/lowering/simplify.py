@@ -15,12 +15,12 @@ import numpy as np
 
 from autodiff.lowering.program import Assumption, Program, Step, Variable
 
-__all__ = ["shared", "simplify", "useful", "with_products"]
+__all__ = ["shared", "simplify", "useful", "with_constants", "with_products"]
 
 
 def simplify(program: Program) -> Program:
-    """`program` without dead steps, repeated steps and needless ``scale``."""
-    return useful(shared(with_products(program)))
+    """`program` without dead steps, repeated steps, needless ``scale`` and constant arrays."""
+    return useful(shared(with_products(with_constants(program))))
 
 
 def useful(program: Program) -> Program:
@@ -51,6 +51,7 @@ def useful(program: Program) -> Program:
         kept,
         program.outputs,
         [_moved(guard, guard.variable, places[guard.position]) for guard in program.assumptions],
+        sum(v.number in needed for v in program.captured[: program.live]),
     )
 
 
@@ -93,48 +94,126 @@ def shared(program: Program) -> Program:
         kept,
         [current(y) for y in program.outputs],
         guards,
+        program.live,
     )
+
+
+def with_constants(program: Program) -> Program:
+    """`program` in which fixed captured arrays of one repeated number are made from that number.
+
+    A sweep starts with ones and masks with zeros: as numbers they can be computed with here, and by
+    XLA, and need no argument.
+    """
+    fixed = program.captured[program.live :]
+    numbers = {}
+    for v, array in program.fixed:
+        number = _repeated(array)
+        if number is not None:
+            numbers[v.number] = Step(_primitive("broadcast_to"), [number], {"shape": v.shape}, [v])
+    if not numbers:
+        return program
+    kept = [k for k, v in enumerate(fixed) if v.number not in numbers]
+    shift = len(numbers)
+    return Program(
+        program.inputs,
+        [*program.captured[: program.live], *(fixed[k] for k in kept)],
+        [*program.values[: program.live], *(program.values[program.live + k] for k in kept)],
+        [*numbers.values(), *program.steps],
+        program.outputs,
+        [_moved(guard, guard.variable, guard.position + shift) for guard in program.assumptions],
+        program.live,
+    )
+
+
+def _repeated(array: np.ndarray) -> Any:
+    """The number of which an array consists, as a NumPy scalar, or None."""
+    if array.size == 0 or array.ndim == 0 or array.dtype.kind not in "biuf":
+        return None
+    first = array.flat[0]
+    # By bits: -0.0 equals 0.0, and NaN nothing.
+    bits = np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}")
+    return first if bool((bits == bits.flat[0]).all()) else None
 
 
 def with_products(program: Program) -> Program:
     """`program` with ``scale(g, d)`` written ``g * d`` where both give the same bits.
 
     That is where `d` is finite whatever the inputs are, or where `g` is a constant that is not zero.
+    A product with the constant one is its other factor.
     """
-    if not any(step.primitive.name == "scale" for step in program.steps):
+    if not any(step.primitive.name in ("scale", "multiply") for step in program.steps):
         return program
-    multiply = _multiply()
-    finite: set[int] = set()
-    for v in program.inputs + program.captured:
-        if v.dtype.kind in "biu":
-            finite.add(v.number)
+    multiply = _primitive("multiply")
+    finite = {v.number for v in program.inputs + program.captured if v.dtype.kind in "biu"}
+    constants: dict[int, Any] = {}
+    replaced: dict[int, Variable] = {}
+
+    def constant(x: Any) -> Any:
+        return constants.get(x.number) if isinstance(x, Variable) else x
 
     def is_finite(x: Any) -> bool:
-        if isinstance(x, Variable):
-            return x.number in finite
-        return x is not None and bool(np.isfinite(x))
+        value = constant(x)
+        if value is None:
+            return isinstance(x, Variable) and x.number in finite
+        return bool(np.isfinite(value))
 
     def is_nonzero(x: Any) -> bool:
-        return not isinstance(x, Variable) and x is not None and not bool(np.any(np.equal(x, 0)))
+        value = constant(x)
+        return value is not None and bool(value != 0)
 
-    kept = []
+    kept: list[Step] = []
+    places = []
     for step in program.steps:
+        places.append(len(kept))
+        operands = tuple(
+            replaced.get(x.number, x) if isinstance(x, Variable) else x for x in step.operands
+        )
+        if operands != step.operands:
+            step = step.with_operands(operands)
         name = step.primitive.name
-        if name == "scale" and (is_finite(step.operands[1]) or is_nonzero(step.operands[0])):
-            step = step.with_operands(step.operands, multiply)
-        elif all(v.dtype.kind in "biu" for v in step.outputs):
-            finite.update(v.number for v in step.outputs)
-        elif name in _KEEPS_FINITE and all(is_finite(x) for x in step.operands):
+        if name == "broadcast_to" and constant(operands[0]) is not None:
+            constants[step.outputs[0].number] = constant(operands[0])
+        if name == "scale" and (is_nonzero(operands[0]) or is_finite(operands[1])):
+            step, name = step.with_operands(operands, multiply), "multiply"
+        if name == "multiply":
+            other = _other_than_one(constant, operands, step.outputs[0])
+            if other is not None:
+                replaced[step.outputs[0].number] = other
+                continue
+        if all(v.dtype.kind in "biu" for v in step.outputs) or (
+            name in _KEEPS_FINITE and all(is_finite(x) for x in operands)
+        ):
             finite.update(v.number for v in step.outputs)
         kept.append(step)
+    places.append(len(kept))
+
+    def current(x: Any) -> Any:
+        return replaced.get(x.number, x) if isinstance(x, Variable) else x
+
     return Program(
         program.inputs,
         program.captured,
         program.values,
         kept,
-        program.outputs,
-        program.assumptions,
+        [current(y) for y in program.outputs],
+        [_moved(g, current(g.variable), places[g.position]) for g in program.assumptions],
+        program.live,
     )
+
+
+def _other_than_one(constant: Any, operands: tuple, y: Variable) -> Variable | None:
+    """The factor beside a constant one, where it already is the product in shape and dtype."""
+    for one, x in (operands, operands[::-1]):
+        value = constant(one)
+        if (
+            value is not None
+            and isinstance(x, Variable)
+            and bool(value == 1)
+            and (x.shape, x.dtype, x.weak) == (y.shape, y.dtype, y.weak)
+            and y.dtype.kind == "f"
+        ):
+            return x
+    return None
 
 
 # Finite in, finite out: they only move, choose or negate, or cast to a wider type.
@@ -144,10 +223,10 @@ _KEEPS_FINITE = frozenset(
 )
 
 
-def _multiply() -> Any:
+def _primitive(name: str) -> Any:
     from autodiff._kernels.primitive import primitive_named
 
-    return primitive_named("multiply")
+    return primitive_named(name)
 
 
 def _moved(guard: Assumption, variable: Variable, position: int) -> Assumption:

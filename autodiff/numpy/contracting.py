@@ -226,7 +226,8 @@ def vecdot(x1: Any, x2: Any, /, out: Any = None, *, axis: int = -1, **keywords: 
     """
     if axis != -1:
         if not _traced(x1, x2, out):
-            return np.vecdot(x1, x2, out=out, axis=axis, **keywords)
+            keywords["axis"] = axis
+            return np.vecdot(x1, x2, out=out, **keywords)
         x1, x2 = (_to_end(operand(x), axis) for x in (x1, x2))
     return _product("vecdot", primitives.vecdot, np.vecdot, x1, x2, out, keywords)
 
@@ -387,6 +388,8 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     if not _traced(a, b):
         return np.tensordot(a, b, axes)
     a, b = operand(a), operand(b)
+    in_a: list[Any]
+    in_b: list[Any]
     try:
         iter(axes)
     except TypeError:
@@ -528,9 +531,7 @@ def cross(
     a, b = _to_end(a, axisa), _to_end(b, axisb)
     lengths = shape_of(a)[-1], shape_of(b)[-1]
     if any(n not in (2, 3) for n in lengths):
-        raise ValueError(
-            "incompatible dimensions for cross product\n(dimension must be 2 or 3)"
-        )
+        raise ValueError("incompatible dimensions for cross product\n(dimension must be 2 or 3)")
     if 2 in lengths:
         warnings.warn(
             "Arrays of 2-dimensional vectors are deprecated. Use arrays of 3-dimensional vectors "
@@ -632,8 +633,6 @@ def trace(
         params["dtype"] = np.dtype(dtype)
     y = primitives.trace(operand(a), **params)
     return y if out is None else write_out(y, out)
-
-
 
 
 for _plain, _implementation in (

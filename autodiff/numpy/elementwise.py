@@ -35,9 +35,9 @@ __all__ = [
     "frexp",
     "i0",
     "imag",
+    "isclose",
     "iscomplex",
     "iscomplexobj",
-    "isclose",
     "isneginf",
     "isposinf",
     "isreal",
@@ -141,9 +141,7 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
     if len(condlist) == 0:
         raise ValueError("select with an empty condition list is not possible")
     result = default
-    for k, (condition, choice) in reversed(
-        list(enumerate(zip(condlist, choicelist, strict=True)))
-    ):
+    for k, (condition, choice) in reversed(list(enumerate(zip(condlist, choicelist, strict=True)))):
         if dtype_of(condition).kind != "b":
             raise TypeError(f"invalid entry {k} in condlist: should be boolean ndarray")
         result = where(condition, choice, result)
@@ -213,8 +211,8 @@ def clip(
     a_max: Any = MISSING,
     out: Any = None,
     *,
-    min: Any = MISSING,  # noqa: A002 - NumPy's name
-    max: Any = MISSING,  # noqa: A002 - NumPy's name
+    min: Any = MISSING,
+    max: Any = MISSING,
     **keywords: Any,
 ) -> Any:
     """Limit values to an interval.
@@ -450,7 +448,7 @@ def isreal(x: Any) -> Any:
 
 
 @overloads(np.round, np.around)
-def round(a: Any, decimals: int = 0, out: Any = None) -> Any:  # noqa: A001 - NumPy's name
+def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
     """Round to a number of decimals, ties to even; the derivative is 0.
 
     Parameters
@@ -531,7 +529,7 @@ def frexp(x: Any, /) -> tuple[Any, Any]:
 
 
 @overloads(np.divmod)
-def divmod(x1: Any, x2: Any, /) -> tuple[Any, Any]:  # noqa: A001 - NumPy's name
+def divmod(x1: Any, x2: Any, /) -> tuple[Any, Any]:
     """Return the floor of the quotient, whose derivative is 0, and the remainder.
 
     Parameters
@@ -625,9 +623,7 @@ def isneginf(x: Any, out: Any = None) -> Any:
 
 
 @overloads(np.isclose)
-def isclose(
-    a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False
-) -> Any:
+def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Any:
     """Tell which elements agree within ``atol + rtol * abs(b)``.
 
     Parameters
@@ -660,9 +656,7 @@ def isclose(
 
 
 @overloads(np.allclose)
-def allclose(
-    a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False
-) -> bool:
+def allclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> bool:
     """Tell whether all elements agree within a tolerance: see `isclose`."""
     return bool(np.all(isclose(a, b, rtol, atol, equal_nan)))
 
@@ -709,7 +703,7 @@ def _ufuncs() -> dict[str, Any]:
 _UFUNCS = _ufuncs()
 globals().update(_UFUNCS)
 around = round
-__all__ += ["around", *_UFUNCS]  # noqa: PLE0605 - NumPy's aliases differ between its versions
+__all__ += ["around", *_UFUNCS]  # noqa: PLE0604 - aliases differ between versions of NumPy
 
 
 # ---- Methods and properties of traced arrays -----------------------------------------------------
@@ -717,8 +711,8 @@ __all__ += ["around", *_UFUNCS]  # noqa: PLE0605 - NumPy's aliases differ betwee
 
 def _clip_method(
     x: Any,
-    min: Any = None,  # noqa: A002 - NumPy's name
-    max: Any = None,  # noqa: A002 - NumPy's name
+    min: Any = None,
+    max: Any = None,
     out: Any = None,
 ) -> Any:
     return clip.__wrapped__(x, min, max, out)  # type: ignore[attr-defined]

@@ -123,8 +123,8 @@ def det(a: Any) -> Any:
     Examples
     --------
     >>> import autodiff.numpy as np
-    >>> np.linalg.det(np.array([[2.0, 0.0], [0.0, 4.0]]))
-    np.float64(8.0)
+    >>> np.linalg.det(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    np.float64(-1.0)
     """
     return primitives.det(operand(a))
 
@@ -315,9 +315,7 @@ def _chain(matrices: list[Any]) -> Any:
     for length in range(1, n):
         for i in range(n - length):
             j = i + length
-            costs = [
-                cost[i, k] + cost[k + 1, j] + p[i] * p[k + 1] * p[j + 1] for k in range(i, j)
-            ]
+            costs = [cost[i, k] + cost[k + 1, j] + p[i] * p[k + 1] * p[j + 1] for k in range(i, j)]
             cost[i, j] = min(costs)
             split[i, j] = i + costs.index(cost[i, j])
 

@@ -34,6 +34,7 @@ from autodiff.primitives.elementwise import (
     conjugate,
     divide,
     isnan,
+    less_equal,
     logical_not,
     maximum,
     minimum,
@@ -185,11 +186,19 @@ def mean(
     axis = _axis(axis, x)
     keep = _keep(keepdims)
     if _masked(where):
-        total = sum(x, axis, dtype, None, keep, where=where)
-        y = divide(total, _count(where, x, axis, keep))
-        return write_out(y, out)
+        wide = np.float32 if dtype is None and dtype_of(x) == np.float16 else dtype
+        total = sum(x, axis, wide, None, keep, where=where)
+        y = _over(total, _count(where, x, axis, keep))
+        return write_out(cast(y, dtype_of(x)) if wide is not dtype else y, out)
     y = reductions.mean(x, axis=axis, keepdims=keep, dtype=_dtype(dtype))
     return y if out is None else write_out(y, out)
+
+
+def _over(total: Any, count: Any) -> Any:
+    """A total divided by a count, in the total's dtype whatever the count's is."""
+    y = divide(total, count)
+    had = dtype_of(total)
+    return y if had.kind not in "fc" or dtype_of(y) == had else cast(y, had)
 
 
 def _count(where: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -264,9 +273,7 @@ def _variance(
     if mean_ is MISSING:
         total = sum(x, axis, dtype, None, True, where=where)
         number = _count(where, x, axis, True) if masked else count
-        mean_ = divide(total, number)
-        if dtype_of(mean_) != dtype_of(total):
-            mean_ = cast(mean_, dtype_of(total))
+        mean_ = _over(total, number)
     apart = subtract(x, mean_)
     if dtype_of(apart).kind == "c":
         squares = real(multiply(apart, conjugate(apart)))
@@ -275,8 +282,7 @@ def _variance(
     total = sum(squares, axis, dtype if dtype is None or dtype.kind != "c" else None, None, keep,
                 where=where)
     free = maximum(count - ddof, 0) if masked else max_(count - ddof, 0)
-    y = divide(total, free)
-    return y if dtype_of(y) == dtype_of(total) else cast(y, dtype_of(total))
+    return _over(total, free)
 
 
 def max_(a: Any, b: Any) -> Any:
@@ -546,10 +552,15 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """Return the differences of the flattened array, with values before and after."""
     x = ravel(operand(ary))
     parts = [subtract(x[1:], x[:-1])]
-    if to_begin is not None:
-        parts.insert(0, ravel(operand(to_begin)))
-    if to_end is not None:
-        parts.append(ravel(operand(to_end)))
+    for end, place in ((to_begin, 0), (to_end, 1)):
+        if end is not None:
+            end = operand(end)
+            if not np.can_cast(dtype_of(end), dtype_of(x), "same_kind"):
+                raise TypeError("what is put around differences must fit their dtype")
+            end = ravel(end)
+            if dtype_of(end) != dtype_of(x):
+                end = cast(end, dtype_of(x)) if isinstance(end, Tracer) else end.astype(dtype_of(x))
+            parts.insert(len(parts) if place else 0, end)
     return parts[0] if len(parts) == 1 else shapes.concatenate(*parts, axis=0)
 
 
@@ -589,6 +600,8 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         raise TypeError("invalid number of arguments")
     if edge_order > 2:
         raise ValueError("'edge_order' greater than 2 not supported")
+    if dtype_of(f).kind not in "fc":
+        f = cast(f, np.float64)
     made = []
     for k, h in zip(axes, spacings, strict=True):
         n = shape_of(f)[k]
@@ -646,7 +659,9 @@ def _gradient_along(f: Any, h: Any, axis: int, edge_order: int) -> Any:
             c = (2.0 * q + p) / (q * (p + q))
         n = shape_of(f)[axis]
         last = a * at(n - 3, n - 2) + b * at(n - 2, n - 1) + c * at(n - 1, n)
-    return shapes.concatenate(first, inside, last, axis=axis)
+    kind = dtype_of(f)
+    parts = [x if dtype_of(x) == kind else cast(x, kind) for x in (first, inside, last)]
+    return shapes.concatenate(*parts, axis=axis)
 
 
 # ---- order statistics ----------------------------------------------------------------------------
@@ -815,7 +830,7 @@ def nanmean(
     if _masked(where):
         x = select(where, x, np.nan)
     total = sum(_without_nan(x, 0), axis, dtype, None, keepdims)
-    return write_out(divide(total, _present(x, axis, _keep(keepdims))), out)
+    return write_out(_over(total, _present(x, axis, _keep(keepdims))), out)
 
 
 def _nan_variance(a: Any, axis: Any, dtype: Any, ddof: Any, keepdims: Any, where: Any) -> Any:
@@ -824,15 +839,15 @@ def _nan_variance(a: Any, axis: Any, dtype: Any, ddof: Any, keepdims: Any, where
         x = select(where, x, np.nan)
     gone = isnan(x)
     known = select(gone, np.zeros((), dtype_of(x)), x)
-    middle = divide(sum(known, axis, dtype, None, True), _present(x, axis, True))
+    middle = _over(sum(known, axis, dtype, None, True), _present(x, axis, True))
     apart = select(gone, np.zeros((), dtype_of(x)), subtract(known, middle))
     if dtype_of(apart).kind == "c":
         squares = real(multiply(apart, conjugate(apart)))
     else:
         squares = multiply(apart, apart)
     free = subtract(_present(x, axis, _keep(keepdims)), ddof)
-    y = divide(sum(squares, axis, None, None, keepdims), free)
-    return select(free <= 0, np.nan, y)
+    y = _over(sum(squares, axis, None, None, keepdims), free)
+    return select(less_equal(free, 0), np.asarray(np.nan, dtype_of(y)), y)
 
 
 @overloads(np.nanvar)

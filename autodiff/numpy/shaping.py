@@ -9,7 +9,6 @@ import numpy as np
 from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
-    is_weak,
     lift,
     mark_view,
     ndim_of,
@@ -39,9 +38,7 @@ __all__ = [
     "block",
     "broadcast_arrays",
     "broadcast_to",
-    "can_cast",
     "column_stack",
-    "common_type",
     "concat",
     "concatenate",
     "delete",
@@ -59,19 +56,15 @@ __all__ = [
     "matrix_transpose",
     "meshgrid",
     "moveaxis",
-    "ndim",
     "pad",
     "permute_dims",
     "ravel",
     "repeat",
     "reshape",
     "resize",
-    "result_type",
     "roll",
     "rollaxis",
     "rot90",
-    "shape",
-    "size",
     "split",
     "squeeze",
     "stack",
@@ -120,58 +113,6 @@ def _complete(shape: tuple[int, ...], size: int, had: tuple[int, ...]) -> tuple[
         asked = "(" + ",".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
         raise ValueError(f"cannot reshape array of size {size} into shape {asked}")
     return shape
-
-
-# ---- questions -----------------------------------------------------------------------------------
-
-
-@overloads(np.shape)
-def shape(a: Any) -> tuple[int, ...]:
-    """Return the sizes of the axes."""
-    return shape_of(operand(a))
-
-
-@overloads(np.ndim)
-def ndim(a: Any) -> int:
-    """Return how many axes there are."""
-    return ndim_of(operand(a))
-
-
-@overloads(np.size)
-def size(a: Any, axis: Any = None) -> int:
-    """Return how many elements there are, in all or along axes."""
-    had = shape_of(operand(a))
-    if axis is None:
-        return size_of(operand(a))
-    n = 1
-    for k in axes_in_range(axis, len(had)):
-        n *= had[k]
-    return n
-
-
-def _example(x: Any) -> Any:
-    """What stands for a traced value where only dtypes are asked for."""
-    if not isinstance(x, Tracer):
-        return x
-    return dtype_of(x).type(0).item() if is_weak(x) else dtype_of(x)
-
-
-@overloads(np.result_type)
-def result_type(*arrays_and_dtypes: Any) -> np.dtype:
-    """Return the dtype that NumPy's promotion gives."""
-    return np.result_type(*map(_example, arrays_and_dtypes))
-
-
-@overloads(np.can_cast)
-def can_cast(from_: Any, to: Any, casting: str = "safe") -> bool:
-    """Tell whether a cast is allowed by a rule."""
-    return np.can_cast(dtype_of(from_) if isinstance(from_, Tracer) else from_, to, casting)
-
-
-@overloads(np.common_type)
-def common_type(*arrays: Any) -> type:
-    """Return the inexact scalar type that holds all of the arrays."""
-    return np.common_type(*(np.empty(0, dtype_of(operand(x))) for x in arrays))
 
 
 # ---- reshaping -----------------------------------------------------------------------------------

@@ -118,9 +118,7 @@ contract.linear(
 def _(size: int, batched: tuple[bool, ...], a: Any, b: Any, *, labels: Terms) -> Any:
     la, lb, ly = labels
     new = max((*la, *lb, *ly), default=-1) + 1
-    return contract(
-        a, b, labels=((new,) * batched[0] + la, (new,) * batched[1] + lb, (new, *ly))
-    )
+    return contract(a, b, labels=((new,) * batched[0] + la, (new,) * batched[1] + lb, (new, *ly)))
 
 
 @contract.lowering
@@ -144,14 +142,10 @@ def _emit_contract(emit: Any, a: Any, b: Any, *, labels: Terms) -> Any:
 # ------------------------------------------------------------------------ labels of an operation
 
 
-def _squeezed(
-    x: Any, labels: Labels, lengths: dict[int, int], skip: int = 0
-) -> tuple[Any, Labels]:
+def _squeezed(x: Any, labels: Labels, lengths: dict[int, int], skip: int = 0) -> tuple[Any, Labels]:
     """Drop the axes of length 1 that the operation broadcasts."""
     shape = shape_of(x)
-    drop = [
-        k for k, label in enumerate(labels) if shape[k + skip] == 1 and lengths[label] != 1
-    ]
+    drop = [k for k, label in enumerate(labels) if shape[k + skip] == 1 and lengths[label] != 1]
     if not drop:
         return x, labels
     kept = shape[:skip] + tuple(n for k, n in enumerate(shape[skip:]) if k not in drop)
@@ -246,7 +240,11 @@ def _stack(count: int, first: int, longest: int) -> Labels:
 @lru_cache(maxsize=256)
 def _vecdot_labels(m: int, n: int) -> Terms:
     longest = max(m, n) - 1
-    return (*_stack(m - 1, 1, longest), 0), (*_stack(n - 1, 1, longest), 0), _stack(longest, 1, longest)
+    return (
+        (*_stack(m - 1, 1, longest), 0),
+        (*_stack(n - 1, 1, longest), 0),
+        _stack(longest, 1, longest),
+    )
 
 
 @lru_cache(maxsize=256)
@@ -268,39 +266,49 @@ def _outer(a: Any, b: Any) -> Any:
     return multiply(reshape(a, shape=(shape_of(a)[0], 1)), b)
 
 
-def _product_cotangent_a(g: Any, a: Any, b: Any, labels: Callable[[int, int], Terms]) -> Any:
-    """Return the cotangent of `a`, the commonest ranks of `matmul` and `dot` in one operation."""
-    m, n = ndim_of(a), ndim_of(b)
-    if m == 2:
-        if n == 2:
-            return matmul(g, b.T)
-        if n == 1:
-            return _outer(g, b)
-    elif m == 1:
-        if n == 1:
-            return multiply(g, b)
-        if n == 2:
-            return matmul(b, g)
-    return _cotangent(0, g, a, b, labels(m, n))
+def _adjoint_a(labels: Callable[[int, int], Terms]) -> Callable[..., Any]:
+    """Make the adjoint of `matmul` or `dot` in `a`: the commonest ranks in one operation."""
 
-
-def _product_cotangent_b(g: Any, a: Any, b: Any, labels: Callable[[int, int], Terms]) -> Any:
-    """Return the cotangent of `b`, the commonest ranks of `matmul` and `dot` in one operation."""
-    m, n = ndim_of(a), ndim_of(b)
-    if n == 2:
+    def adjoint(g: Any, y: Any, a: Any, b: Any) -> Any:
+        m, n = a.ndim, b.ndim
         if m == 2:
-            return matmul(a.T, g)
-        if m == 1:
-            return _outer(a, g)
-    elif n == 1:
-        if m == 1:
-            return multiply(g, a)
-        if m == 2:
-            return matmul(g, a)
-    return _cotangent(1, g, a, b, labels(m, n))
+            if n == 2:
+                return matmul(g, b.T)
+            if n == 1:
+                return _outer(g, b)
+        elif m == 1:
+            if n == 1:
+                return multiply(g, b)
+            if n == 2:
+                return matmul(b, g)
+        return _cotangent(0, g, a, b, labels(m, n))
+
+    return adjoint
 
 
-def _bilinear(name: str, impl: Callable[..., Any], labels: Callable[[int, int], Terms]) -> Primitive:
+def _adjoint_b(labels: Callable[[int, int], Terms]) -> Callable[..., Any]:
+    """Make the adjoint of `matmul` or `dot` in `b`: the commonest ranks in one operation."""
+
+    def adjoint(g: Any, y: Any, a: Any, b: Any) -> Any:
+        m, n = a.ndim, b.ndim
+        if n == 2:
+            if m == 2:
+                return matmul(a.T, g)
+            if m == 1:
+                return _outer(a, g)
+        elif n == 1:
+            if m == 1:
+                return multiply(g, a)
+            if m == 2:
+                return matmul(g, a)
+        return _cotangent(1, g, a, b, labels(m, n))
+
+    return adjoint
+
+
+def _bilinear(
+    name: str, impl: Callable[..., Any], labels: Callable[[int, int], Terms]
+) -> Primitive:
     """Make the primitive of a product whose axes meet as `labels` says; adjoints are given later."""
     primitive = Primitive(name, impl)
 
@@ -317,12 +325,12 @@ def _bilinear(name: str, impl: Callable[..., Any], labels: Callable[[int, int], 
 
 
 matmul = _bilinear("matmul", np.matmul, _matmul_labels)
-matmul.linear(0, lambda g, y, a, b: _product_cotangent_a(g, a, b, _matmul_labels), (1,))
-matmul.linear(1, lambda g, y, a, b: _product_cotangent_b(g, a, b, _matmul_labels), (0,))
+matmul.linear(0, _adjoint_a(_matmul_labels), (1,))
+matmul.linear(1, _adjoint_b(_matmul_labels), (0,))
 
 dot = _bilinear("dot", np.dot, _dot_labels)
-dot.linear(0, lambda g, y, a, b: _product_cotangent_a(g, a, b, _dot_labels), (1,))
-dot.linear(1, lambda g, y, a, b: _product_cotangent_b(g, a, b, _dot_labels), (0,))
+dot.linear(0, _adjoint_a(_dot_labels), (1,))
+dot.linear(1, _adjoint_b(_dot_labels), (0,))
 
 
 def _inner_cotangent(k: int, g: Any, a: Any, b: Any) -> Any:
@@ -335,6 +343,7 @@ def _inner_cotangent(k: int, g: Any, a: Any, b: Any) -> Any:
 inner = _bilinear("inner", np.inner, _inner_labels)
 inner.linear(0, lambda g, y, a, b: _inner_cotangent(0, g, a, b), (1,))
 inner.linear(1, lambda g, y, a, b: _inner_cotangent(1, g, a, b), (0,))
+
 
 def _matvec_cotangent(k: int, g: Any, a: Any, b: Any) -> Any:
     return _cotangent(k, g, a, b, _matvec_labels(ndim_of(a), ndim_of(b)))
@@ -370,9 +379,7 @@ def _conjugating(
 
     @primitive.lowering
     def _(emit: Any, a: Any, b: Any) -> Any:
-        return _emit_product(
-            emit, _emit_conjugated(emit, a), b, labels(len(a.shape), len(b.shape))
-        )
+        return _emit_product(emit, _emit_conjugated(emit, a), b, labels(len(a.shape), len(b.shape)))
 
     return primitive
 
@@ -481,15 +488,15 @@ def _(
     return embed_diagonal(x, shape=(size, *shape), offset=offset, axis1=axis1, axis2=axis2)
 
 
-def _emit_on_diagonal(emit: Any, shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> Any:
+def _emit_on_diagonal(
+    emit: Any, shape: tuple[int, ...], offset: int, axis1: int, axis2: int
+) -> Any:
     rows, columns = emit.iota(shape, axis1), emit.iota(shape, axis2)
     return emit.compare(rows + emit.constant(offset, np.int64), columns, "EQ")
 
 
 @diagonal.lowering
-def _emit_diagonal(
-    emit: Any, x: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1
-) -> Any:
+def _emit_diagonal(emit: Any, x: Any, *, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     n = len(x.shape)
     axis1, axis2 = axis1 % n, axis2 % n
     mask = _emit_on_diagonal(emit, x.shape, offset, axis1, axis2)
@@ -505,9 +512,7 @@ def _emit_diagonal(
 
 
 @embed_diagonal.lowering
-def _(
-    emit: Any, x: Any, *, shape: tuple[int, ...], offset: int, axis1: int, axis2: int
-) -> Any:
+def _(emit: Any, x: Any, *, shape: tuple[int, ...], offset: int, axis1: int, axis2: int) -> Any:
     n = len(shape)
     axis1, axis2 = axis1 % n, axis2 % n
     first = max(0, -offset)
@@ -688,9 +693,7 @@ def _product(
     return x, present
 
 
-def _cheapest(
-    terms: list[Labels], wanted: set[int], lengths: dict[int, int]
-) -> tuple[int, int]:
+def _cheapest(terms: list[Labels], wanted: set[int], lengths: dict[int, int]) -> tuple[int, int]:
     """Return the pair of operands whose product grows least."""
     if len(terms) == 2:
         return 0, 1
@@ -706,16 +709,35 @@ def _cheapest(
     return min(pairs, key=lambda pair: growth(*pair))
 
 
+@lru_cache(maxsize=1024)
+def _plain_product(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> Terms | None:
+    """Return the labels of a product of two operands that `contract` takes as it is, or None."""
+    terms, result = parse_einsum(subscripts, tuple(map(len, shapes)))
+    lengths = _lengths(terms, shapes)
+    every = [*terms[0], *terms[1], *result]
+    for labels, shape in zip(terms, shapes, strict=True):
+        if len(set(labels)) < len(labels):
+            return None
+        if any(n != lengths[label] for label, n in zip(labels, shape, strict=True)):
+            return None
+    return (*terms, result) if all(every.count(label) > 1 for label in every) else None
+
+
 def _einsum_adjoint(k: int, g: Any, operands: tuple[Any, ...], subscripts: str) -> Any:
-    terms, result = parse_einsum(subscripts, tuple(map(ndim_of, operands)))
-    shapes = [shape_of(x) for x in operands]
+    shapes = tuple(map(shape_of, operands))
+    if len(operands) == 2:
+        plain = _plain_product(subscripts, shapes)
+        if plain is not None:
+            la, lb, ly = plain
+            if k == 0:
+                return contract(g, operands[1], labels=(ly, lb, la))
+            return contract(operands[0], g, labels=(la, ly, lb))
+    terms, result = parse_einsum(subscripts, tuple(map(len, shapes)))
     lengths = _lengths(terms, shapes)
     mine, shape = terms[k], shapes[k]
     # What a letter is worth in operand k: axes that it broadcasts are summed, repeated ones made
     # a diagonal, and axes that nothing else has were summed by the forward product.
-    single = tuple(
-        dict.fromkeys(x for x, n in zip(mine, shape, strict=True) if n == lengths[x])
-    )
+    single = tuple(dict.fromkeys(x for x, n in zip(mine, shape, strict=True) if n == lengths[x]))
     y, present = _product(
         [g, *operands[:k], *operands[k + 1 :]],
         [result, *terms[:k], *terms[k + 1 :]],

@@ -1,9 +1,9 @@
 """Elementwise primitives: one object for each row of the table, and what no row can say.
 
-A row becomes an `Elementwise`: its value is NumPy's ufunc, its derivatives are the expressions of the
-table as functions over the objects made here, and its lowering is the `hlo` column, evaluated over
-emitted values. The same text is compiled to C by the build (`kernels/generate.py`), which the fast
-paths use; this file is what higher orders, batches, recordings and other dtypes use.
+A row becomes an `Elementwise`: its value is NumPy's ufunc, its derivatives are the expressions of
+the table as functions over the objects made here, and its lowering is the `hlo` column, evaluated
+over emitted values. The same text is compiled to C by the build (`kernels/generate.py`), which the
+fast paths use; this file is what higher orders, batches, recordings and other dtypes use.
 
 Beside the rows: `scale` and `select`, of which rules are made; `real`, `imag`; and the functions of
 complex numbers that are differentiable as functions of two reals only (`absolute`, `sign`,
@@ -19,10 +19,10 @@ import numpy as np
 
 from autodiff._kernels.loops import row_facts, row_names, scale_ufunc
 from autodiff._kernels.primitive import Elementwise, Primitive
-from autodiff._kernels.tracer import dtype_of
+from autodiff._kernels.tracer import dtype_of, register_ufunc
 from autodiff.primitives import table
 
-__all__ = [
+__all__ = [  # noqa: PLE0604 - the names of rows are strings
     "clip",
     "frexp_exponent",
     "i0",
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 
 
 def define(parameters: str, text: str, names: dict[str, Any]) -> Callable[..., Any]:
-    """Compile an expression of the table into a function.
+    """Make an expression of the table a function, compiled when it is first called.
+
+    Compiling all of them would take a quarter of the time that `import autodiff` may take.
 
     Parameters
     ----------
@@ -56,7 +58,15 @@ def define(parameters: str, text: str, names: dict[str, Any]) -> Callable[..., A
     names : dict
         What `select`, `scale`, constants and the functions that the text calls mean.
     """
-    return eval(f"lambda {parameters}: {text}", names)  # noqa: S307 - the table is our own source
+    compiled: Callable[..., Any] | None = None
+
+    def function(*operands: Any) -> Any:
+        nonlocal compiled
+        if compiled is None:
+            compiled = eval(f"lambda {parameters}: {text}", names)
+        return compiled(*operands)
+
+    return function
 
 
 def vocabulary(functions: dict[str, Any]) -> dict[str, Any]:
@@ -118,6 +128,9 @@ def _of_reals(name: str, derivative: Callable[..., Any]) -> Callable[..., Any]:
 def _primitive(opcode: int, row: table.Row) -> Elementwise:
     """The primitive of a row, without rules."""
     function = getattr(np, row.name) if row.module == "numpy" else _from_scipy(row.name)
+    if row.kind != table.NONE and None in row.derivatives:
+        # An integer operand (of `ldexp`): the fast paths, which make a double of it, do not apply.
+        opcode = -1
     primitive = Elementwise(row.name, function, opcode, len(row.operands))
     primitive.differentiable = row.kind != table.NONE
     return primitive
@@ -150,6 +163,9 @@ for _opcode, _row in enumerate(table.ROWS):
     _differentiate(_opcode, _row, _names)
 globals().update(PRIMITIVES)
 
+register_ufunc(np.ldexp, PRIMITIVES["ldexp"])
+register_ufunc("psi", PRIMITIVES["digamma"])  # SciPy's ufunc behind the name `digamma`
+
 
 # ---- Complex numbers as pairs of reals -----------------------------------------------------------
 #
@@ -157,7 +173,7 @@ globals().update(PRIMITIVES)
 
 
 def _fresh(part: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`np.real` or `np.imag` without aliasing: what is recorded must not change with its operand."""
+    """`np.real` or `np.imag` without aliasing: what was recorded must not change later."""
 
     def function(x: Any) -> Any:
         y = part(x)
@@ -289,9 +305,7 @@ def _lower_round(emit: Any, x: Any, decimals: int) -> Any:
     return emit.convert(emit.unary("round_nearest_even", x / unit) * unit, x.dtype)
 
 
-round = Primitive(  # noqa: A001
-    "round", lambda x, decimals: np.round(x, decimals), differentiable=False
-)
+round = Primitive("round", lambda x, decimals: np.round(x, decimals), differentiable=False)
 round.batching(lambda size, batched, x, decimals: round(x, decimals=decimals))
 round.lowering(_lower_round)
 
@@ -381,7 +395,7 @@ def _lowering(row: table.Row, names: dict[str, Any]) -> Callable[..., Any]:
 
 
 def _emitting(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """A lowering rule as a function of values, which know their emitter; numbers may be among them."""
+    """A lowering rule as a function of values, one of which at least knows its emitter."""
 
     def function(*values: Any) -> Any:
         return rule(next(v.emit for v in values if hasattr(v, "emit")), *values)

@@ -20,7 +20,6 @@ when it has one axis.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -220,9 +219,7 @@ triangular_solve.pushforward(0, _triangular_tangent, _triangular_adjoint_a, (0, 
 def _(
     size: int, batched: tuple[bool, ...], a: Any, b: Any, *, lower: bool, transposed: bool
 ) -> Any:
-    return triangular_solve(
-        *_aligned(size, batched, a, b), lower=lower, transposed=transposed
-    )
+    return triangular_solve(*_aligned(size, batched, a, b), lower=lower, transposed=transposed)
 
 
 @triangular_solve.lowering
@@ -386,7 +383,9 @@ def _det_curvature_tangent(s: Any, y: Any, a: Any, t: Any) -> Any:
     # Differentiates det(a) H(a, t) = <C, t> C - C t^T C, where C is the matrix of cofactors.
     c, dc = cofactor(a), det_curvature(a, s)
     tt = matrix_transpose(t)
-    first = add(multiply(_per_matrix(_pairing(dc, t)), c), multiply(_per_matrix(_pairing(c, t)), dc))
+    first = add(
+        multiply(_per_matrix(_pairing(dc, t)), c), multiply(_per_matrix(_pairing(c, t)), dc)
+    )
     second = add(matmul(matmul(dc, tt), c), matmul(matmul(c, tt), dc))
     third = multiply(_per_matrix(_pairing(c, s)), y)
     return divide(subtract(subtract(first, second), third), _per_matrix(det(a)))

@@ -8,7 +8,7 @@ that XLA has no operation for are evaluated on the host.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,7 +54,12 @@ ROWS = (
 )
 # fmt: on
 
-__all__ = ["log_softmax", "logsumexp", "signed_logsumexp", "softmax", *(row[0] for row in ROWS)]
+# The names are those of `ROWS`.
+__all__ = ["log_softmax", "logsumexp", "signed_logsumexp", "softmax", *(name for name, _ in ROWS)]
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Elementwise: ...
 
 
 def from_scipy(name: str) -> Callable[..., Any]:
@@ -73,9 +78,7 @@ def _operands(derivatives: str) -> tuple[str, ...]:
     return ("a", "b") if ";" in derivatives else ("x",)
 
 
-_rows = {
-    name: Elementwise(name, from_scipy(name), -1, len(_operands(text))) for name, text in ROWS
-}
+_rows = {name: Elementwise(name, from_scipy(name), -1, len(_operands(text))) for name, text in ROWS}
 _names = vocabulary({**PRIMITIVES, **_rows, "scale": scale, "select": select})
 for _name, _text in ROWS:
     for _k, _part in enumerate(_text.split(";")):
@@ -94,12 +97,12 @@ def _lower(name: str) -> Callable[[Callable[..., Any]], None]:
 
 @_lower("xlogy")
 def _(emit: Any, a: Any, b: Any) -> Any:
-    return emit.select((a == 0) & (b == b), 0, a * emit.unary("log", b))
+    return emit.select((a == 0) & emit.compare(b, b, "EQ"), 0, a * emit.unary("log", b))
 
 
 @_lower("xlog1py")
 def _(emit: Any, a: Any, b: Any) -> Any:
-    return emit.select((a == 0) & (b == b), 0, a * emit.unary("log_plus_one", b))
+    return emit.select((a == 0) & emit.compare(b, b, "EQ"), 0, a * emit.unary("log_plus_one", b))
 
 
 @_lower("logit")
@@ -164,9 +167,7 @@ def _(emit: Any, x: Any, axis: Axis = None) -> Any:
 for _primitive in (softmax, log_softmax):
 
     @_primitive.batching
-    def _(
-        size: int, batched: Any, x: Any, axis: Axis = None, primitive: Any = _primitive
-    ) -> Any:
+    def _(size: int, batched: Any, x: Any, axis: Axis = None, primitive: Any = _primitive) -> Any:
         return primitive(x, axis=_in_lanes(axis, ndim_of(x) - 1))
 
 

@@ -1,7 +1,7 @@
 """What runs a program: NumPy, step by step, or XLA, all at once. Interchangeable.
 
-An executor is called with one value for each input and each captured array of its program, and
-returns one value for each of ``program.results``: the outputs that are variables, and then the
+An executor is called with one value for each of ``program.arguments`` (inputs, and captured arrays
+that are fetched anew), and returns one value for each of ``program.results``: the outputs that are variables, and then the
 guarded values. Results of shape () are NumPy scalars. It owns nothing of the caller's and keeps
 nothing of what it returns.
 """
@@ -38,7 +38,9 @@ class NumpyExecutor:
         """Run on `values`; raises `GuardFailed` where the path turns out to be another one."""
         program = self.program
         known: dict[int, Any] = {}
-        for v, x in zip(program.inputs + program.captured, values, strict=True):
+        for v, x in zip(program.arguments, values, strict=True):
+            known[v.number] = x
+        for v, x in program.fixed:
             known[v.number] = x
         with np.errstate(all="ignore"):
             for action, things in self._plan:
@@ -56,6 +58,7 @@ class NumpyExecutor:
                     # A weak scalar has to stay one: NumPy makes a strong one of it.
                     known[v.number] = y.item() if v.weak and isinstance(y, np.generic) else y
         given = {id(x) for x in values if isinstance(x, np.ndarray)}
+        given.update(id(x) for _, x in program.fixed)
         return [_result(known[v.number], v, given) for v in program.results]
 
 

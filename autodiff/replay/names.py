@@ -46,8 +46,8 @@ _OPAQUE_PACKAGES = frozenset(
 _OF_SHAPE = frozenset("shape ndim dtype size T mT transpose reshape ravel nbytes itemsize".split())
 
 
-class Missing(LookupError):
-    """A name that a recording has read is not bound any more."""
+# Methods of a container that give nothing back.
+_WRITING = frozenset("append extend insert add update clear appendleft extendleft".split())
 
 
 class Place:
@@ -75,8 +75,8 @@ class Names:
     check : callable
         No arguments; True where every guarded name is what it was.
     live : list of callable or None
-        For each captured array of the program, how to fetch it now; None for one that no name
-        reaches, which stays what it was.
+        How to fetch each captured array now; None for one that no name reaches, which stays what it
+        was.
     """
 
     def __init__(self) -> None:
@@ -229,6 +229,9 @@ class _Walk:
             elif isinstance(value, np.ndarray):
                 used = attribute not in _OF_SHAPE
                 break
+            elif isinstance(value, (list, dict, set)) and attribute in _WRITING:
+                # `calls.append(x)` reads nothing: it happens when f is recorded.
+                return
             elif isinstance(value, (*_PLAIN, *_CONTAINERS, types.FunctionType)):
                 break
             try:
@@ -299,6 +302,7 @@ def _chains(code: types.CodeType) -> tuple[tuple[str, str, tuple[str, ...], bool
     """
     found = {}
     instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "NOP")]
+    operations = [i.opname for i in instructions]
     for k, instruction in enumerate(instructions):
         op = instruction.opname
         if op in ("LOAD_GLOBAL", "LOAD_NAME"):
@@ -309,27 +313,40 @@ def _chains(code: types.CodeType) -> tuple[tuple[str, str, tuple[str, ...], bool
             kind = "local"
         else:
             continue
+        if _only_counts(operations, k):
+            continue
         names = instruction.argval
         attributes = []
         j = k + 1
-        while j < len(instructions) and instructions[j].opname in ("LOAD_ATTR", "LOAD_METHOD"):
+        while j < len(instructions) and operations[j] in ("LOAD_ATTR", "LOAD_METHOD"):
             attributes.append(instructions[j].argval)
             j += 1
         # `w[i]`: the index is loaded by one instruction in the common cases.
         used = any(
-            instructions[m].opname == "BINARY_SUBSCR"
-            or (instructions[m].opname == "BINARY_OP" and instructions[m].argrepr == "[]")
+            operations[m] == "BINARY_SUBSCR" or instructions[m].argrepr == "[]"
             for m in (j, j + 1)
             if m < len(instructions)
-        ) or any(
-            instructions[m].opname in ("COMPARE_OP", "FOR_ITER", "GET_ITER")
-            for m in (j,)
-            if m < len(instructions)
-        )
+        ) or (j < len(instructions) and operations[j] in ("COMPARE_OP", "FOR_ITER", "GET_ITER"))
         for name in names if isinstance(names, tuple) else (names,):
             if isinstance(name, str):
                 found[kind, name, tuple(attributes), used] = None
     return tuple(found)
+
+
+def _only_counts(operations: list[str], k: int) -> bool:
+    """Whether what is loaded here is only counted up: ``n += 1`` or ``calls[0] += 1``.
+
+    That is something that f does, not something that it reads; recordings do it, replays do not.
+    """
+    after = operations[k + 1 : k + 10]
+    if len(after) >= 3 and after[0] == "LOAD_CONST" and after[1] == "BINARY_OP":
+        return after[2] in ("STORE_GLOBAL", "STORE_DEREF", "STORE_NAME")
+    item = ["LOAD_CONST", "COPY", "COPY", "SUBSCRIPT", "LOAD_CONST", "BINARY_OP", "SWAP", "SWAP"]
+    found = list(after[:9])
+    if len(found) == 9 and found[3] in ("BINARY_SUBSCR", "BINARY_OP"):
+        found[3] = "SUBSCRIPT"
+        return found == [*item, "STORE_SUBSCR"]
+    return False
 
 
 # ------------------------------------------------------------------------------------ a path's names

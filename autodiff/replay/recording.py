@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 
 from autodiff import trees
+from autodiff._kernels import tracer as kernel
 from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave_transform
 from autodiff.lowering.program import Program, Variable, from_recording
-from autodiff.lowering.simplify import simplify
+from autodiff.lowering.simplify import simplify, useful
 from autodiff.replay.executors import GuardFailed
 from autodiff.replay.names import Names, names_of_path, outer_names, unexplained_constants
 
 __all__ = ["Path", "Recording", "is_data", "record_call"]
+
+# A kernel without this copies every small array that is kept.
+set_live_arrays = getattr(kernel, "set_live_arrays", lambda ids: ids)
 
 _WEAK = (float, int, bool, complex)
 
@@ -79,10 +83,7 @@ class Path:
             self._finish = "leaf"
         elif plain and _is_flat_tuple(structure, len(kinds)):
             self._finish = "tuple"
-        self._fetch = tuple(
-            (lambda array=array: array) if live is None else live
-            for live, array in zip(names.live, program.values, strict=True)
-        )
+        self._fetch = tuple(names.live)
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for these leaves of arguments; raises `GuardFailed` on another path."""
@@ -164,13 +165,12 @@ def record_call(
     """
     places = outer_names(f, receiver)
     trace = RecordTrace()
-    if hasattr(trace, "live"):
-        # Arrays that no name reaches may be written to while f runs: the trace keeps copies of them.
-        trace.live = {id(x) for _, x, _ in places if isinstance(x, np.ndarray)} | {
-            id(x) for x, _ in named_arrays
-        }
+    # Arrays that no name reaches may be written to while f runs: of those the trace keeps copies.
+    live = {id(x) for _, x, _ in places if isinstance(x, np.ndarray)}
+    live.update(id(x) for x, _ in named_arrays)
     inputs = [trace.input(_readable(x), type(x) in _WEAK) for x in leaves]
     variables = [trace.read(t)[1] for t in inputs]
+    before = set_live_arrays(frozenset(live))
     enter_transform()
     try:
         args, kwargs = rebuild(inputs)
@@ -180,6 +180,7 @@ def record_call(
     finally:
         trace.close()
         leave_transform()
+        set_live_arrays(before)
     payloads = [_eager_result(y, leaves) for y, _ in reads]
     result = trees.unflatten(structure, payloads)
     equations = trace.equations
@@ -187,16 +188,16 @@ def record_call(
         return Recording(result, None, ("traced", None))
     if trace.taken_out is not None:
         return Recording(result, None, ("float", trace.taken_out))
-    program = simplify(
+    program = useful(
         from_recording(
             equations,
             trace.guards,
             variables,
-            [y if var is None else var for (y, _), var in zip(reads, [v for _, v in reads], strict=True)],
+            [y if var is None else var for y, var in reads],
         )
     )
     operands = [x for step in program.steps for x in step.operands]
-    unexplained = unexplained_constants([*operands, *program.values], places) or any(
+    unexplained = unexplained_constants(iter([*operands, *program.values]), places) or any(
         var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads
     )
     names = names_of_path(places, program.values, unexplained)
@@ -204,6 +205,14 @@ def record_call(
         for named, fetch in named_arrays:
             if named is array and names.live[k] is None:
                 names.live[k] = fetch
+    program = program.with_live([fetch is not None for fetch in names.live])
+    # Simplified further, it may need fewer of them.
+    fetch_of = {
+        v.number: fetch
+        for v, fetch in zip(program.captured, [x for x in names.live if x is not None], strict=False)
+    }
+    program = simplify(program)
+    names.live = [fetch_of[v.number] for v in program.captured[: program.live]]
     kinds = [None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)]
     return Recording(result, Path(program, names, structure, kinds))
 

@@ -188,7 +188,7 @@ class Tape:
         program = self.program
         known: dict[int, Any] = {}
         values = [*leaves, *(fetch() for fetch in self._path._fetch)]
-        for v, x in zip(program.inputs + program.captured, values, strict=True):
+        for v, x in (*zip(program.arguments, values, strict=True), *program.fixed):
             known[v.number] = x
         guards: dict[int, list[Any]] = {}
         for guard in program.assumptions:
@@ -222,11 +222,7 @@ class Tape:
         array([3., 4.])
         """
         args, kwargs = trees.unflatten(self._structure, self._example)
-        named = [
-            (fetch(), fetch)
-            for fetch, live in zip(self._path._fetch, self._path.names.live, strict=True)
-            if live is not None
-        ]
+        named = [(fetch(), fetch) for fetch in self._path._fetch]
         return _record(transform(self, **options), args, kwargs, named)
 
     @property

@@ -19,6 +19,27 @@ from autodiff.numpy.contracting import operand
 from autodiff.numpy.overloading import holds_tracer
 from autodiff.primitives import elementwise, special
 from autodiff.primitives.elementwise import digamma, erf, erfc, expit, gammaln, polygamma
+from autodiff.primitives.special import (
+    beta,
+    betaln,
+    entr,
+    erfcinv,
+    erfinv,
+    gamma,
+    i0,
+    i1,
+    j0,
+    j1,
+    kl_div,
+    log_expit,
+    log_ndtr,
+    logit,
+    ndtr,
+    ndtri,
+    rel_entr,
+    xlog1py,
+    xlogy,
+)
 
 __all__ = [
     "beta",
@@ -54,7 +75,6 @@ __all__ = [
 ]
 
 psi = digamma
-globals().update({name: getattr(special, name) for name, _ in special.ROWS})
 
 for _name in ("erf", "erfc", "expit", "gammaln", "digamma"):
     register_ufunc(_name, getattr(elementwise, _name))

@@ -28,7 +28,7 @@ PRIVATE_COPY_BYTES = 1 << 20
 Selection = tuple[tuple[int, ...], tuple[str, ...], bool]
 
 
-# --- functions made from functions ----------------------------------------------------------------
+# --- functions made from functions ----------------------------------------------------
 
 
 class Transformed:
@@ -83,7 +83,7 @@ def name_of(function: Any) -> str:
     return getattr(function, "__name__", None) or type(function).__name__
 
 
-# --- which arguments ------------------------------------------------------------------------------
+# --- which arguments ------------------------------------------------------------------
 
 
 def selection(transform: str, argnums: Any, argnames: Any) -> Selection:
@@ -159,8 +159,10 @@ def locate(
         if 0 <= position < len(parameters) and parameters[position] in kwargs:
             keys.append(parameters[position])
             continue
-        given = "no positional argument" if count == 0 else (
-            "1 positional argument" if count == 1 else f"{count} positional arguments"
+        given = (
+            "no positional argument"
+            if count == 0
+            else ("1 positional argument" if count == 1 else f"{count} positional arguments")
         )
         hint = ""
         if kwargs:
@@ -179,9 +181,7 @@ def locate(
             continue
         raise ArgumentError(
             f"{transform}: argnames names {name!r}, which was not passed to {name_of(function)}"
-            + (
-                f"; it was called with {', '.join(map(repr, kwargs))}" if kwargs else ""
-            )
+            + (f"; it was called with {', '.join(map(repr, kwargs))}" if kwargs else "")
             + ". Pass it explicitly: a default value is not differentiated."
         )
     if len(set(keys)) < len(keys):
@@ -192,7 +192,7 @@ def locate(
     return keys
 
 
-# --- what can be differentiated ---------------------------------------------------------------------
+# --- what can be differentiated -------------------------------------------------------
 
 
 def input_leaf(
@@ -272,7 +272,9 @@ def _hint(leaf: Any, transform: str) -> str:
     if hasattr(leaf, "__array__") or hasattr(leaf, "__dlpack__"):
         return " Convert it with np.asarray."
     if type(leaf).__module__ != "builtins":
-        return f" If it is the self of a method, select another argument: {transform}(f, argnums=1)."
+        return (
+            f" If it is the self of a method, select another argument: {transform}(f, argnums=1)."
+        )
     return ""
 
 
@@ -319,7 +321,9 @@ class Selected:
                 leaves.append(leaf)
                 continue
             leaves.append(
-                input_leaf(leaf, functools.partial(self._where, function, i), transform, holomorphic)
+                input_leaf(
+                    leaf, functools.partial(self._where, function, i), transform, holomorphic
+                )
             )
         self.leaves = leaves
         self._args = [a if k in keys else private(a) for k, a in enumerate(args)]
@@ -382,7 +386,7 @@ def flat_inputs(
     ], structure
 
 
-# --- privacy ----------------------------------------------------------------------------------------
+# --- privacy --------------------------------------------------------------------------
 
 
 def private(value: Any) -> Any:
@@ -399,8 +403,11 @@ def private(value: Any) -> Any:
         view = value.view()
         view.flags.writeable = False
         return view
-    if kind is dict or kind is list or kind is tuple or (
-        isinstance(value, tuple) and hasattr(kind, "_fields")
+    if (
+        kind is dict
+        or kind is list
+        or kind is tuple
+        or (isinstance(value, tuple) and hasattr(kind, "_fields"))
     ):
         leaves, structure = trees.flatten(value)
         for leaf in leaves:
@@ -422,7 +429,7 @@ def kept(leaf: Any) -> Any:
 
 
 def owned(values: list[Any], foreign: Sequence[Any] = ()) -> list[Any]:
-    """Results that share no memory with the caller's arrays, nor with each other, and are writable."""
+    """Writable results that share no memory with the caller's arrays nor with each other."""
     taken: list[Any] = [x for x in foreign if type(x) is np.ndarray]
     for i, value in enumerate(values):
         if type(value) is not np.ndarray:
@@ -433,7 +440,7 @@ def owned(values: list[Any], foreign: Sequence[Any] = ()) -> list[Any]:
     return values
 
 
-# --- what comes out -----------------------------------------------------------------------------------
+# --- what comes out -------------------------------------------------------------------
 
 
 def output_leaf(leaf: Any, path: str, function: Callable[..., Any], transform: str) -> Any:
@@ -521,7 +528,7 @@ def zeros_for(leaf: Any) -> Any:
 
 
 def like(value: Any, leaf: Any) -> Any:
-    """A derivative in the form of its leaf: None is zero, 0-d arrays for 0-d arrays, else scalars."""
+    """A derivative in the form of its leaf: None is zero, a 0-d array for a 0-d array."""
     if value is None:
         return zeros_for(leaf)
     if type(value) is np.ndarray:
@@ -535,9 +542,7 @@ def like(value: Any, leaf: Any) -> Any:
     return number(value)
 
 
-def direction(
-    leaf: Any, t: Any, where: Callable[[], str], transform: str, word: str
-) -> Any:
+def direction(leaf: Any, t: Any, where: Callable[[], str], transform: str, word: str) -> Any:
     """Check a tangent or cotangent against the value it belongs to; return it in its dtype."""
     dtype = dtype_of(leaf)
     if dtype.kind not in "fc":

@@ -210,7 +210,14 @@ class Batched(Transformed):
         return leaf
 
     def _ragged(
-        self, leaves: Any, axes: Any, i: int, n: int, size: int, said: Any, structure: Any,
+        self,
+        leaves: Any,
+        axes: Any,
+        i: int,
+        n: int,
+        size: int,
+        said: Any,
+        structure: Any,
         kwargs: Any,
     ) -> str:
         if said is None:
@@ -242,8 +249,8 @@ class Batched(Transformed):
         if not -ndim - 1 <= axis <= ndim:
             path = trees.paths(built)[i]
             raise StructureError(
-                f"vmap: out_axes asks for axis {axis} of the result{' at ' + path if path else ''}, "
-                f"which has {ndim + 1} axes"
+                f"vmap: out_axes asks for axis {axis} of the result"
+                f"{' at ' + path if path else ''}, which has {ndim + 1} axes"
             )
         if not batched:
             value = broadcast_to(value, shape=(size, *shape_of(value)))

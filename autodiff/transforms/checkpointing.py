@@ -18,7 +18,7 @@ from autodiff._kernels.tracer import (
     trace_of,
 )
 from autodiff.transforms.arguments import Transformed, copied, name_of
-from autodiff.transforms.custom import Call, Rules, call, is_operand
+from autodiff.transforms.rules import Call, Rules, call, is_operand
 
 __all__ = ["checkpoint"]
 
@@ -106,9 +106,7 @@ class _Recomputed(Rules):
         found = iter(results[pushed.count :])
         return results[: pushed.count], [next(found) if s else None for s in pushed.smooth]
 
-    def pulled(
-        self, operands: list[Any]
-    ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    def pulled(self, operands: list[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
         results = self.value(operands)
 
         def pull(g: Sequence[Any]) -> list[Any]:
@@ -178,7 +176,7 @@ def _captures(f: Any, found: dict[str, Any], seen: dict[int, bool]) -> bool:
     for cell in f.__closure__:
         try:
             content = cell.cell_contents
-        except ValueError:      # not assigned yet
+        except ValueError:  # not assigned yet
             continue
         if type(content) is types.FunctionType:
             any_traced |= _captures(content, found, seen)

@@ -1,17 +1,8 @@
-"""Derivative rules of the user's own: ``custom_jvp``, ``custom_vjp``, ``primitive``, ``stop_gradient``.
-
-How a custom rule meets the levels. A call looks for the highest level among its arguments and asks
-that level's trace alone: a forward trace calls the user's pushforward, a reverse trace runs the
-user's ``fwd`` and leaves one node with the user's ``bwd`` on its tape, a batch trace rebinds the
-batched function and rules, a recording runs the function in a region. What runs there sees
-the payloads, whose own levels differentiate it as ordinary code. So rules nest in any order.
-"""
+"""Derivative rules of the user's own: ``custom_jvp``, ``custom_vjp``, and ``stop_gradient``."""
 
 from __future__ import annotations
 
-import functools
 import inspect
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,248 +10,12 @@ import numpy as np
 
 from autodiff import trees
 from autodiff._kernels.primitive import Primitive
-from autodiff._kernels.tracer import (
-    BatchTrace,
-    ForwardTrace,
-    RecordTrace,
-    ReverseTrace,
-    Tracer,
-    dtype_of,
-    is_traced,
-    level_of,
-    pop_region,
-    push_region,
-    shape_of,
-    trace_of,
-)
-from autodiff.errors import (
-    ArgumentError,
-    LeakedTracerError,
-    NotDifferentiableError,
-    RuleError,
-    StructureError,
-)
-from autodiff.primitives.shapes import broadcast_to, stack
+from autodiff._kernels.tracer import Tracer, dtype_of, is_traced, shape_of
+from autodiff.errors import ArgumentError, RuleError
 from autodiff.transforms.arguments import Transformed, name_of, zeros_for
+from autodiff.transforms.rules import Call, Rules, call, checked
 
-__all__ = ["custom_jvp", "custom_vjp", "primitive", "stop_gradient"]
-
-
-# --- one call with a rule, on flat operands ---------------------------------------------------------
-
-
-class Rules:
-    """What a call with custom derivatives does, on flat lists of operands.
-
-    ``value(operands) -> results``;
-    ``pushed(operands, tangents) -> (results, tangents of results)``, or None where there is none;
-    ``pulled(operands) -> (results, pull)`` with ``pull(g) -> cotangents of the operands``, or None:
-    then derived from ``pushed``.
-    Tangents of operands are arrays or None; ``g`` is a list of arrays or None.
-    """
-
-    name = "custom"
-    kind = "custom"
-
-    def value(self, operands: list[Any]) -> list[Any]:
-        raise NotImplementedError
-
-    def pushed(self, operands: list[Any], tangents: list[Any]) -> tuple[list[Any], list[Any]]:
-        raise NotImplementedError
-
-    def pulled(
-        self, operands: list[Any]
-    ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
-        """Derive the pullback from the pushforward: record it in the tangent, sweep it backward."""
-        trace = ReverseTrace()
-        try:
-            probes = [
-                trace.input(zeros_for(x)) if dtype_of(x).kind in "fc" else None for x in operands
-            ]
-            results, tangents = self.pushed(operands, list(probes))
-        finally:
-            trace.close()
-        inputs = [p for p in probes if p is not None]
-
-        def pull(g: Sequence[Any]) -> list[Any]:
-            found = iter(trace.pullback(tangents, list(g), inputs, True))
-            return [None if p is None else next(found) for p in probes]
-
-        return [_beneath(trace, r) for r in results], pull
-
-
-def _beneath(trace: Any, value: Any) -> Any:
-    """The payload of a result that a probe's trace touched although it does not depend on it."""
-    return trace.read(value) if isinstance(value, Tracer) else value
-
-
-def call(rules: Rules, operands: list[Any]) -> list[Any]:
-    """Apply a function with rules at the highest level among its operands."""
-    top = None
-    traces = [trace_of(x) for x in operands]
-    for trace in traces:
-        if trace is not None and (top is None or trace.level > top.level):
-            top = trace
-    if top is None:
-        return rules.value(operands)
-    if not top.alive:
-        raise LeakedTracerError
-    mine = [trace is top for trace in traces]
-    if isinstance(top, RecordTrace):
-        push_region(rules.kind, rules.name)
-        try:
-            return rules.value(operands)
-        finally:
-            pop_region()
-    if isinstance(top, BatchTrace):
-        size = top.size
-        payloads = [top.read(x)[0] if m else x for x, m in zip(operands, mine, strict=True)]
-        results = call(Lanes(rules, size, mine), payloads)
-        return [top.input(r) for r in results]
-    if isinstance(top, ForwardTrace):
-        primals, tangents = [], []
-        for x, m in zip(operands, mine, strict=True):
-            primal, t = top.read(x) if m else (x, None)
-            primals.append(primal)
-            tangents.append(t)
-        results, pushed = rules.pushed(primals, tangents)
-        _refuse_captured(rules, top, results)
-        return [
-            y if t is None or dtype_of(y).kind not in "fc" else top.input(y, t)
-            for y, t in zip(results, pushed, strict=True)
-        ]
-    active = [
-        i for i, (x, m) in enumerate(zip(operands, mine, strict=True))
-        if m and dtype_of(x).kind in "fc"
-    ]
-    payloads = [top.read(x) if m else x for x, m in zip(operands, mine, strict=True)]
-    results, pull = rules.pulled(payloads)
-    _refuse_captured(rules, top, results)
-    smooth = [j for j, y in enumerate(results) if dtype_of(y).kind in "fc"]
-    if not smooth:
-        return results
-
-    def adjoint(g: Sequence[Any]) -> list[Any]:
-        spread: list[Any] = [None] * len(results)
-        for j, c in zip(smooth, g, strict=True):
-            spread[j] = c
-        cotangents = pull(spread)
-        return [cotangents[i] for i in active]
-
-    node = Primitive(rules.name, None, multiple=True, register=False)
-    node.pushforward(None, None, _OneByOne(adjoint, len(active)))
-    handles = top.attach(
-        node, tuple([operands[i] for i in active]), tuple([results[j] for j in smooth])
-    )
-    made = list(results)
-    for j, handle in zip(smooth, handles, strict=True):
-        made[j] = handle
-    return made
-
-
-class _OneByOne:
-    """An adjoint that gives all cotangents at once, as the sweep asks for them: one by one."""
-
-    def __init__(self, adjoint: Callable[[Sequence[Any]], list[Any]], count: int) -> None:
-        self.adjoint = adjoint
-        self.count = count
-        self.g: Any = None
-        self.found: list[Any] = []
-
-    def __call__(self, k: int, g: Any, y: Any) -> Any:
-        if self.g is not g:
-            self.found = self.adjoint(g)
-            self.g = g
-        found = self.found[k]
-        if k == self.count - 1:
-            self.g = None       # keep nothing alive after the sweep
-            self.found = []
-        return found
-
-
-def _refuse_captured(rules: Rules, top: Any, results: list[Any]) -> None:
-    for y in results:
-        if level_of(y) >= top.level:
-            raise RuleError(
-                f"{rules.name} ({rules.kind}) uses a value that is being differentiated and that "
-                "is not one of its arguments (a closure, a global, an attribute). Its derivative "
-                "would be lost: pass that value as an argument."
-            )
-
-
-class Lanes(Rules):
-    """Rules for all lanes of a batch at once. Results and residuals always carry the batch axis."""
-
-    def __init__(self, rules: Rules, size: int, batched: list[bool]) -> None:
-        self.rules = rules
-        self.size = size
-        self.batched = batched
-        self.name = rules.name
-        self.kind = rules.kind
-
-    def _spread(self, trace: Any, value: Any) -> Any:
-        payload, batched = trace.read(value)
-        if batched:
-            return payload
-        return broadcast_to(payload, shape=(self.size, *shape_of(payload)))
-
-    def value(self, operands: list[Any]) -> list[Any]:
-        trace = BatchTrace(self.size)
-        try:
-            results = self.rules.value(self._inputs(trace, operands))
-            return [self._spread(trace, r) for r in results]
-        finally:
-            trace.close()
-
-    def _inputs(self, trace: Any, values: list[Any]) -> list[Any]:
-        return [trace.input(x) if b else x for x, b in zip(values, self.batched, strict=True)]
-
-    def pushed(self, operands: list[Any], tangents: list[Any]) -> tuple[list[Any], list[Any]]:
-        trace = BatchTrace(self.size)
-        try:
-            results, pushed = self.rules.pushed(
-                self._inputs(trace, operands),
-                [
-                    trace.input(t) if b and t is not None else t
-                    for t, b in zip(tangents, self.batched, strict=True)
-                ],
-            )
-            return (
-                [self._spread(trace, r) for r in results],
-                [None if t is None else self._spread(trace, t) for t in pushed],
-            )
-        finally:
-            trace.close()
-
-    def pulled(
-        self, operands: list[Any]
-    ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
-        # The trace stays open: what the rule keeps for its pull are this trace's values.
-        trace = BatchTrace(self.size)
-        results, inner = self.rules.pulled(self._inputs(trace, operands))
-
-        def pull(g: Sequence[Any]) -> list[Any]:
-            cotangents = inner([None if c is None else trace.input(c) for c in g])
-            found = []
-            for c, b in zip(cotangents, self.batched, strict=True):
-                if c is not None:
-                    c = self._spread(trace, c)
-                    if not b:
-                        c = np.sum(c, axis=0)
-                found.append(c)
-            return found
-
-        return [self._spread(trace, r) for r in results], pull
-
-
-# --- functions with rules -----------------------------------------------------------------------------
-
-
-def is_operand(x: Any) -> bool:
-    """Whether a leaf is a number or an array of numbers, so can be traced."""
-    if type(x) in (float, complex, int):
-        return True
-    return isinstance(x, (Tracer, np.ndarray, np.generic)) and dtype_of(x).kind in "fciub"
+__all__ = ["custom_jvp", "custom_vjp", "stop_gradient"]
 
 
 class _WithRule(Transformed):
@@ -308,8 +63,9 @@ class _WithRule(Transformed):
         signature = self._signature
         if signature is None:
             if kwargs:
-                raise ArgumentError(f"{name_of(self._f)} has no signature: pass its arguments by "
-                                    "position")
+                raise ArgumentError(
+                    f"{name_of(self._f)} has no signature: pass its arguments by position"
+                )
             return args
         if not kwargs and len(args) == len(signature.parameters):
             return args
@@ -345,85 +101,6 @@ class _WithRule(Transformed):
 
     def _bound(self, made: Call) -> Any:
         raise NotImplementedError
-
-
-class Call:
-    """One call of a function with a rule: how its operands stand in its arguments."""
-
-    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], skip: tuple[int, ...],
-                 flat: list[Any], structure: trees.Structure) -> None:
-        self.f = f
-        self.args = args
-        self.skip = skip
-        self.flat = flat
-        self.structure = structure
-        self.places = [i for i, x in enumerate(flat) if is_operand(x)]
-        self.operands = [flat[i] for i in self.places]
-        self.static = tuple([args[n] for n in skip])
-        self.built: trees.Structure | None = None
-
-    def active(self, operands: Sequence[Any]) -> tuple[Any, ...]:
-        """The arguments that may be differentiated, holding these operands."""
-        flat = list(self.flat)
-        for i, x in zip(self.places, operands, strict=True):
-            flat[i] = x
-        return trees.unflatten(self.structure, flat)
-
-    def arguments(self, operands: Sequence[Any]) -> tuple[Any, ...]:
-        """All arguments, in the function's order."""
-        active = self.active(operands)
-        if not self.skip:
-            return active
-        rest = iter(active)
-        return tuple([
-            a if i in self.skip else next(rest) for i, a in enumerate(self.args)
-        ])
-
-    def results(self, y: Any, what: str) -> list[Any]:
-        """A returned tree's leaves; its structure is remembered."""
-        leaves, built = trees.flatten(y)
-        for i, leaf in enumerate(leaves):
-            if not is_operand(leaf):
-                path = trees.paths(built)[i]
-                raise RuleError(
-                    f"{what} returned a {type(leaf).__name__}{' at ' + path if path else ''}; it has "
-                    "to return numbers or arrays, or containers of them"
-                )
-        if self.built is None:
-            self.built = built
-        elif built != self.built:
-            raise StructureError(
-                f"{what} returned {built}, and {name_of(self.f)} returns {self.built}"
-            )
-        return [np.float64(x) if type(x) is int else x for x in leaves]
-
-    def output(self, results: Sequence[Any]) -> Any:
-        assert self.built is not None
-        return trees.unflatten(self.built, results)
-
-
-def _checked(t: Any, like: Any, what: str, word: str) -> Any:
-    """A tangent or cotangent that a rule returned, fit to the value it belongs to."""
-    if t is None:
-        return None
-    if not is_operand(t):
-        raise RuleError(f"{what} returned a {type(t).__name__} as a {word}; it has to be an array "
-                        f"of shape {shape_of(like)}")
-    dtype = dtype_of(like)
-    if dtype.kind not in "fc":
-        return None
-    if shape_of(t) != shape_of(like):
-        raise RuleError(
-            f"{what} returned a {word} of shape {shape_of(t)} for a value of shape "
-            f"{shape_of(like)}; they have to be equal"
-        )
-    if dtype_of(t) == dtype:
-        return t
-    if isinstance(t, (Tracer, np.ndarray)):
-        if dtype_of(t).kind == "c" and dtype.kind == "f":
-            t = np.real(t)
-        return t.astype(dtype)
-    return dtype.type(t.real if dtype_of(t).kind == "c" and dtype.kind == "f" else t)
 
 
 class custom_jvp(_WithRule):  # noqa: N801 - JAX's name; it is used as a decorator
@@ -564,7 +241,7 @@ class _Pushforward(Rules):
                 )
                 found = [b if a is None else a + b for a, b in zip(found, part, strict=True)]
         return results, [
-            _checked(t, y, what, "tangent") for t, y in zip(found, results, strict=True)
+            checked(t, y, what, "tangent") for t, y in zip(found, results, strict=True)
         ]
 
 
@@ -660,9 +337,7 @@ class _Pullback(Rules):
             "autodiff.custom_jvp, which serves both."
         )
 
-    def pulled(
-        self, operands: list[Any]
-    ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    def pulled(self, operands: list[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
         made, owner = self.call, self.owner
         what = f"the fwd rule of {self.name}"
         pair = owner._fwd(*made.arguments(operands))
@@ -693,7 +368,8 @@ class _Pullback(Rules):
             returned = tuple(returned)
         if not isinstance(returned, tuple) or len(returned) != len(active):
             got = (
-                f"{len(returned)}" if isinstance(returned, tuple)
+                f"{len(returned)}"
+                if isinstance(returned, tuple)
                 else f"a {type(returned).__name__}"
             )
             raise RuleError(
@@ -709,9 +385,7 @@ class _Pullback(Rules):
             else:
                 flat.extend(_with_zeros(structure, c, f"the cotangent {i} of {what}"))
         chosen = [flat[i] for i in made.places]
-        return [
-            _checked(c, x, what, "cotangent") for c, x in zip(chosen, operands, strict=True)
-        ]
+        return [checked(c, x, what, "cotangent") for c, x in zip(chosen, operands, strict=True)]
 
 
 def _with_zeros(structure: trees.Structure, c: Any, name: str) -> list[Any]:
@@ -724,218 +398,7 @@ def _with_zeros(structure: trees.Structure, c: Any, name: str) -> list[Any]:
     return trees.flatten_like(structure, c, name, "its argument")
 
 
-# --- opaque functions -----------------------------------------------------------------------------------
-
-
-class _Last(threading.local):
-    """The latest cotangents of a rule that gives all operands' at once (the sweep asks one by one)."""
-
-    key: Any = None
-    found: Any = None
-
-
-def primitive(
-    function: Callable[..., Any] | None = None,
-    *,
-    jvp: Callable[..., Any] | None = None,
-    vjp: Callable[..., Any] | Sequence[Callable[..., Any] | None] | None = None,
-    batch: Callable[..., Any] | None = None,
-    multiple: bool = False,
-    differentiable: bool = True,
-    name: str | None = None,
-) -> Any:
-    """Make an opaque function, in C or Fortran say, known to all transforms.
-
-    The function only ever sees plain arrays and numbers. Give one rule, ``jvp`` or ``vjp``: the
-    other mode is derived by transposing it. Under ``vmap`` it is called lane by lane unless
-    ``batch`` says how to do better; under ``jit`` it runs on the host, between compiled parts.
-
-    Parameters
-    ----------
-    function : callable
-        ``function(*arrays, **options)`` returns an array or number (a tuple of them with
-        ``multiple``). Positional arguments may be differentiated, keyword arguments are options.
-        Left away, ``primitive`` is a decorator with options.
-    jvp : callable, optional
-        ``jvp(tangents, y, *arrays, **options)``: the tangent of the result; ``tangents`` has one
-        entry for each array, zeros where it is constant. Linear in the tangents.
-    vjp : callable or sequence of callable, optional
-        ``vjp(g, y, *arrays, **options)``: given the result's cotangent, one cotangent for each
-        array (a tuple; the bare cotangent for one array; None for zero). Linear in ``g``. Or a
-        sequence with one such function for each array, each returning that array's cotangent.
-    batch : callable, optional
-        ``batch(size, batched, *arrays, **options)``: ``batched`` says which arrays have a leading
-        axis of length ``size``; the result has to have it.
-    multiple : bool
-        ``function`` returns a tuple; ``y``, ``g`` and the tangent are then tuples.
-    differentiable : bool
-        False where the derivative is zero wherever it exists.
-    name : str, optional
-        What it is called in messages and in a printed tape.
-
-    Returns
-    -------
-    callable
-        Takes what ``function`` takes.
-
-    Raises
-    ------
-    NotDifferentiableError
-        When a derivative is asked and no rule was given.
-
-    Notes
-    -----
-    Rules are ordinary NumPy code over this package, so second derivatives come from
-    differentiating them: they may call the made function, or other primitives, for opaque parts.
-
-    Examples
-    --------
-    >>> import math
-    >>> import autodiff
-    >>> gamma_log = autodiff.primitive(
-    ...     lambda x: math.lgamma(x),
-    ...     vjp=lambda g, y, x: g * digamma(x),
-    ... )
-    >>> digamma = autodiff.primitive(
-    ...     lambda x: (math.lgamma(x + 1e-6) - math.lgamma(x - 1e-6)) / 2e-6, name="digamma",
-    ... )
-    >>> round(float(autodiff.grad(gamma_log)(3.0)), 5)
-    0.92278
-    """
-    options: dict[str, Any] = {
-        "jvp": jvp, "vjp": vjp, "batch": batch, "multiple": multiple,
-        "differentiable": differentiable, "name": name,
-    }
-    if function is None:
-        return functools.partial(primitive, **options)
-    return Opaque(function, **options)
-
-
-class Opaque(Transformed):
-    """What ``primitive`` returns."""
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        jvp: Any = None,
-        vjp: Any = None,
-        batch: Any = None,
-        multiple: bool = False,
-        differentiable: bool = True,
-        name: str | None = None,
-    ) -> None:
-        self._wrap(function, "primitive", jvp=jvp, vjp=vjp, batch=batch, multiple=multiple,
-                   differentiable=differentiable, name=name)
-        for word, rule in (("jvp", jvp), ("batch", batch)):
-            if rule is not None and not callable(rule):
-                raise ArgumentError(f"primitive: {word} has to be a function, got {rule!r}")
-        if vjp is not None and not callable(vjp):
-            vjp = tuple(vjp)
-            if not all(rule is None or callable(rule) for rule in vjp):
-                raise ArgumentError("primitive: vjp has to hold functions and None")
-        self._f = function
-        self._jvp = jvp
-        self._vjp = vjp
-        self._batch = batch
-        self._multiple = multiple
-        self._last = _Last()
-        self.name = name or name_of(function)
-        made = self.primitive = Primitive(
-            self.name, function, multiple=multiple, differentiable=differentiable, register=False
-        )
-        made.cut = f"{self.name} is a function of the user's own"
-        if differentiable and (jvp is not None or vjp is not None):
-            made.pushforward(
-                None, self._tangent, None if vjp is None else self._adjoint
-            )
-        made.batching(self._lanes)
-
-    def __call__(self, *arrays: Any, **options: Any) -> Any:
-        return self.primitive(*arrays, **options)
-
-    def _tangent(self, k: int, t: Any, y: Any, *arrays: Any, **options: Any) -> Any:
-        if self._jvp is None:
-            return self._transposed(k, t, y, *arrays, **options)
-        tangents = tuple([t if i == k else zeros_for(x) for i, x in enumerate(arrays)])
-        return self._jvp(tangents, y, *arrays, **options)
-
-    def _transposed(self, k: int, t: Any, y: Any, *arrays: Any, **options: Any) -> Any:
-        """Forward mode from ``vjp``: record the pull of a probe, and pull the tangent through it."""
-        trace = ReverseTrace()
-        try:
-            results = y if self._multiple else (y,)
-            probes = [trace.input(zeros_for(x)) for x in results]
-            g = tuple(probes) if self._multiple else probes[0]
-            c = self._pull(k, g, y, arrays, options)
-            found = (
-                [None] * len(probes) if c is None else trace.pullback([c], [t], probes, False)
-            )
-        finally:
-            trace.close()
-        filled = tuple([
-            zeros_for(x) if r is None else r for r, x in zip(found, results, strict=True)
-        ])
-        return filled if self._multiple else filled[0]
-
-    def _adjoint(self, k: int, g: Any, y: Any, *arrays: Any, **options: Any) -> Any:
-        if self._multiple:
-            filled = tuple([zeros_for(x) if c is None else c for c, x in zip(g, y, strict=True)])
-        else:
-            filled = g
-        if callable(self._vjp) and len(arrays) > 1:
-            last = self._last
-            if last.key is None or last.key[0] is not g or last.key[1] is not y:
-                last.found = self._all(filled, y, arrays, options)
-                last.key = (g, y)
-            found = last.found[k]
-            if k == len(arrays) - 1:
-                last.key = last.found = None    # keep nothing alive after the sweep
-            return found
-        return self._pull(k, filled, y, arrays, options)
-
-    def _pull(self, k: int, g: Any, y: Any, arrays: Any, options: Any) -> Any:
-        if callable(self._vjp):
-            return self._all(g, y, arrays, options)[k]
-        if len(self._vjp) <= k:
-            raise RuleError(f"{self.name}: vjp has {len(self._vjp)} rules, and it was called with "
-                            f"{len(arrays)} arrays")
-        rule = self._vjp[k]
-        return None if rule is None else rule(g, y, *arrays, **options)
-
-    def _all(self, g: Any, y: Any, arrays: Any, options: Any) -> tuple[Any, ...]:
-        found = self._vjp(g, y, *arrays, **options)
-        if not isinstance(found, (tuple, list)):
-            found = (found,)
-        if len(found) != len(arrays):
-            raise RuleError(
-                f"the vjp rule of {self.name} returned {len(found)} cotangents, and it was called "
-                f"with {len(arrays)} arrays; return a tuple with one for each (None for zero)"
-            )
-        return tuple([
-            None if c is None else _checked(c, x, f"the vjp rule of {self.name}", "cotangent")
-            for c, x in zip(found, arrays, strict=True)
-        ])
-
-    def _lanes(self, size: int, batched: tuple[bool, ...], *arrays: Any, **options: Any) -> Any:
-        if self._batch is not None:
-            return self._batch(size, batched, *arrays, **options)
-        rows = [
-            self.primitive(
-                *[x[i] if b else x for x, b in zip(arrays, batched, strict=True)], **options
-            )
-            for i in range(size)
-        ]
-        if not rows:
-            raise NotDifferentiableError(
-                f"vmap over no lanes of {self.name}: the shape of its result is unknown; give it a "
-                "batch rule"
-            )
-        if self._multiple:
-            return tuple([stack(*column) for column in zip(*rows, strict=True)])
-        return stack(*rows)
-
-
-# --- no derivative ----------------------------------------------------------------------------------------
+# --- no derivative --------------------------------------------------------------------
 
 
 def _identity(x: Any) -> Any:

@@ -120,7 +120,11 @@ def grad(
     np.True_
     """
     return Gradient(
-        f, argnums=argnums, argnames=argnames, has_aux=has_aux, holomorphic=holomorphic,
+        f,
+        argnums=argnums,
+        argnames=argnames,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
         allow_int=allow_int,
     )
 
@@ -165,7 +169,11 @@ def value_and_grad(
     array([2., 4., 6.])
     """
     return ValueAndGradient(
-        f, argnums=argnums, argnames=argnames, has_aux=has_aux, holomorphic=holomorphic,
+        f,
+        argnums=argnums,
+        argnames=argnames,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
         allow_int=allow_int,
     )
 
@@ -185,8 +193,13 @@ class ValueAndGradient(Transformed):
         allow_int: bool = False,
     ) -> None:
         self._wrap(
-            f, self._name, argnums=argnums, argnames=argnames, has_aux=has_aux,
-            holomorphic=holomorphic, allow_int=allow_int,
+            f,
+            self._name,
+            argnums=argnums,
+            argnames=argnames,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            allow_int=allow_int,
         )
         self._f = f
         self._chosen = selection(self._name, argnums, argnames)
@@ -294,8 +307,8 @@ class ValueAndGradient(Transformed):
             )
         if kind in "iub":
             raise OutputError(
-                f"{self._name}: {name_of(f)} returned a number of dtype {dtype_of(y)}, which has no "
-                "derivative. Return a floating-point number; comparisons, argmax, rounding to "
+                f"{self._name}: {name_of(f)} returned a number of dtype {dtype_of(y)}, which has "
+                "no derivative. Return a floating-point number; comparisons, argmax, rounding to "
                 "integers and the like cut every derivative."
             )
         return y

@@ -1,4 +1,4 @@
-"""``jacfwd``, ``jacrev``, ``jacobian``, ``value_and_jacobian``, ``hessian``: all derivatives at once.
+"""``jacfwd``, ``jacrev``, ``jacobian``, ``value_and_jacobian``, ``hessian``: every derivative.
 
 Directions are never looped over in Python: they are the lanes of a batch that goes through one
 forward or one reverse sweep. ``chunk_size`` bounds how many lanes there are at a time.
@@ -110,7 +110,11 @@ def jacfwd(
            [0., 2.]])
     """
     return Forward(
-        f, argnums=argnums, argnames=argnames, has_aux=has_aux, holomorphic=holomorphic,
+        f,
+        argnums=argnums,
+        argnames=argnames,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
         chunk_size=chunk_size,
     )
 
@@ -160,7 +164,11 @@ def jacrev(
     {'w': array([1., 2.]), 'x': array([1., 1.])}
     """
     return Reverse(
-        f, argnums=argnums, argnames=argnames, has_aux=has_aux, holomorphic=holomorphic,
+        f,
+        argnums=argnums,
+        argnames=argnames,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
         chunk_size=chunk_size,
     )
 
@@ -205,7 +213,8 @@ def jacobian(
     Examples
     --------
     The Jacobian that a stiff solver wants, of ``fun(t, y)`` with respect to ``y``, the second
-    argument (the third would be ``argnums=2``): ``solve_ivp(fun, ..., jac=jacobian(fun, argnums=1))``.
+    argument: ``solve_ivp(fun, ..., jac=jacobian(fun, argnums=1))``. The third would be
+    ``argnums=2``.
 
     >>> import numpy as np
     >>> import autodiff
@@ -216,7 +225,11 @@ def jacobian(
            [-0. , -4. ]])
     """
     return Chosen(
-        f, argnums=argnums, argnames=argnames, has_aux=has_aux, holomorphic=holomorphic,
+        f,
+        argnums=argnums,
+        argnames=argnames,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
         chunk_size=chunk_size,
     )
 
@@ -262,7 +275,11 @@ def value_and_jacobian(
            [0., 4.]])
     """
     return ValueAndJacobian(
-        f, argnums=argnums, argnames=argnames, has_aux=has_aux, holomorphic=holomorphic,
+        f,
+        argnums=argnums,
+        argnames=argnames,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
         chunk_size=chunk_size,
     )
 
@@ -315,12 +332,16 @@ def hessian(
            [2., 0.]])
     """
     return Hessian(
-        f, argnums=argnums, argnames=argnames, has_aux=has_aux, holomorphic=holomorphic,
+        f,
+        argnums=argnums,
+        argnames=argnames,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
         chunk_size=chunk_size,
     )
 
 
-# --- how it is done ---------------------------------------------------------------------------------
+# --- how it is done -------------------------------------------------------------------
 
 
 class _Jacobian(Transformed):
@@ -339,11 +360,17 @@ class _Jacobian(Transformed):
         chunk_size: int | None = None,
     ) -> None:
         self._wrap(
-            f, self._name, argnums=argnums, argnames=argnames, has_aux=has_aux,
-            holomorphic=holomorphic, chunk_size=chunk_size,
+            f,
+            self._name,
+            argnums=argnums,
+            argnames=argnames,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            chunk_size=chunk_size,
         )
         if chunk_size is not None and (
-            isinstance(chunk_size, bool) or not isinstance(chunk_size, (int, np.integer))
+            isinstance(chunk_size, bool)
+            or not isinstance(chunk_size, (int, np.integer))
             or chunk_size < 1
         ):
             raise ArgumentError(
@@ -356,9 +383,7 @@ class _Jacobian(Transformed):
         self._chunk = chunk_size
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        selected = Selected(
-            self._f, self._chosen, args, kwargs, self._name, self._holomorphic
-        )
+        selected = Selected(self._f, self._chosen, args, kwargs, self._name, self._holomorphic)
         values, built, rows, aux = self._compute(selected)
         jacobian = trees.unflatten(built, [selected.arrange(row) for row in rows])
         if not self._with_value:
@@ -446,7 +471,7 @@ class Forward(_Jacobian):
         # With nothing to differentiate, f still says what is returned.
         for start in range(0, total, chunk) if total else (0,):
             stop = min(start + chunk, total)
-            values, built, columns, aux = self._sweep(selected, leaves, sizes, start, stop)
+            values, built, columns, aux = self._sweep_forward(selected, leaves, sizes, start, stop)
             parts.append(columns)
         assert built is not None
         rows = []
@@ -467,7 +492,7 @@ class Forward(_Jacobian):
             rows.append(row)
         return values, built, rows, aux
 
-    def _sweep(
+    def _sweep_forward(
         self, selected: Selected, leaves: list[Any], sizes: list[int], start: int, stop: int
     ) -> tuple[list[Any], trees.Structure, list[Any], Any]:
         """One forward sweep: (values, their structure, directions first derivatives, aux)."""
@@ -558,7 +583,9 @@ class Reverse(_Jacobian):
             for start in range(0, total, chunk) if total else ():
                 stop = min(start + chunk, total)
                 parts.append(
-                    self._sweep(trace, inputs, leaves, outputs, sizes, start, stop, stop < total)
+                    self._sweep_reverse(
+                        trace, inputs, leaves, outputs, sizes, start, stop, stop < total
+                    )
                 )
         finally:
             leave_transform()
@@ -585,9 +612,16 @@ class Reverse(_Jacobian):
     def _prefers_forward(self, leaves: list[Any], outputs: int, y: list[Any]) -> bool:
         return False
 
-    def _sweep(
-        self, trace: ReverseTrace, inputs: list[Any], leaves: list[Any], outputs: list[Any],
-        sizes: list[int], start: int, stop: int, keep: bool,
+    def _sweep_reverse(
+        self,
+        trace: ReverseTrace,
+        inputs: list[Any],
+        leaves: list[Any],
+        outputs: list[Any],
+        sizes: list[int],
+        start: int,
+        stop: int,
+        keep: bool,
     ) -> list[Any]:
         """One reverse sweep for rows ``start:stop``: derivatives by leaf, directions first."""
         count = stop - start
@@ -597,7 +631,8 @@ class Reverse(_Jacobian):
             seeds = [None if b is None else b[0] for b in blocks]
             pulled = trace.pullback(outputs, seeds, inputs, keep)
             return [
-                np.zeros((1, *shape_of(x)), _inexact(x)) if g is None
+                np.zeros((1, *shape_of(x)), _inexact(x))
+                if g is None
                 else reshape(g, shape=(1, *shape_of(x)))
                 for g, x in zip(pulled, leaves, strict=True)
             ]
@@ -605,9 +640,7 @@ class Reverse(_Jacobian):
         try:
             seeds = [None if b is None else lanes.input(b) for b in blocks]
             pulled = trace.pullback(outputs, seeds, inputs, keep)
-            return [
-                _batched(lanes, g, count, x) for g, x in zip(pulled, leaves, strict=True)
-            ]
+            return [_batched(lanes, g, count, x) for g, x in zip(pulled, leaves, strict=True)]
         finally:
             lanes.close()
 
@@ -640,8 +673,9 @@ class Chosen(Forward, Reverse):
             return found
         found = self._forward(selected)
         if count > 1:
-            self._remember(count, self._prefers_forward(
-                selected.leaves, sum(_sizes(found[0])), found[0]))
+            self._remember(
+                count, self._prefers_forward(selected.leaves, sum(_sizes(found[0])), found[0])
+            )
         return found
 
     def _remember(self, count: int, forward: bool) -> None:

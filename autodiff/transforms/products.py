@@ -6,13 +6,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from autodiff import trees
 from autodiff._kernels.tracer import (
     ForwardTrace,
     ReverseTrace,
-    Tracer,
     dtype_of,
     enter_transform,
     is_weak,
@@ -192,9 +189,18 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 class _Recorded:
     """One evaluation of a function, kept to be swept as often as wanted."""
 
-    def __init__(self, f: Any, trace: ReverseTrace, inputs: list[Any], leaves: list[Any],
-                 structure: trees.Structure, outputs: list[Any], built: trees.Structure,
-                 shapes: list[Any], name: str) -> None:
+    def __init__(
+        self,
+        f: Any,
+        trace: ReverseTrace,
+        inputs: list[Any],
+        leaves: list[Any],
+        structure: trees.Structure,
+        outputs: list[Any],
+        built: trees.Structure,
+        shapes: list[Any],
+        name: str,
+    ) -> None:
         self.f = f
         self.trace = trace
         self.inputs = inputs
@@ -206,9 +212,7 @@ class _Recorded:
         self.name = name
 
     def cotangents(self, g: Any) -> list[Any]:
-        flat = trees.flatten_like(
-            self.built, g, "the cotangent", f"the value of {name_of(self.f)}"
-        )
+        flat = trees.flatten_like(self.built, g, "the cotangent", f"the value of {name_of(self.f)}")
         return [
             direction(out, x, functools.partial(_at, self.built, i), self.name, "cotangent")
             for i, (out, x) in enumerate(zip(self.shapes, flat, strict=True))
@@ -256,8 +260,10 @@ class _Recorded:
             pulled = self.trace.pullback(self.outputs, probes, self.inputs, True)
             live = [i for i, r in enumerate(pulled) if r is not None]
             found = back.pullback(
-                [pulled[i] for i in live], [given[i] for i in live],
-                [p for p in probes if p is not None], False,
+                [pulled[i] for i in live],
+                [given[i] for i in live],
+                [p for p in probes if p is not None],
+                False,
             )
         finally:
             back.close()
@@ -377,9 +383,7 @@ def hvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     if count == 0:
         raise ArgumentError("hvp: primals is empty; name at least one argument")
     if not isinstance(tangents, (tuple, list)) or len(tangents) != count:
-        raise StructureError(
-            f"hvp: tangents has to be a tuple of {count}, one for each primal"
-        )
+        raise StructureError(f"hvp: tangents has to be a tuple of {count}, one for each primal")
     del structure
     gradient = grad(f, argnums=0 if count == 1 else tuple(range(count)))
     return jvp(gradient, primals, tangents)[1]

@@ -17,7 +17,10 @@ from autodiff.lowering.program import Program
 from autodiff.lowering.stablehlo import lower
 from autodiff.xla.seam import Unavailable, Xla, open_xla
 
-__all__ = ["LONGEST", "Executable", "compile_program"]
+__all__ = ["LONGEST", "Executable", "TooLong", "compile_program"]
+
+_copyto = np.copyto
+_frombuffer = np.frombuffer
 
 # Steps of a straight-line program that XLA is given at most. Compile time grows faster than their
 # number (3,000: half a second on scalars, up to two on 100-vectors; 10,000: 4 and 12 seconds),
@@ -46,7 +49,7 @@ class _Staging:
 
 
 class Executable:
-    """A program compiled by XLA, called with one value for each input and captured array.
+    """A program compiled by XLA, called with one value for each of its arguments.
 
     Parameters
     ----------
@@ -77,20 +80,25 @@ class Executable:
         self.executable = self.xla.compile(self.text, large)
         slots = self.packing.result_slots
         self._run = self.xla.runner(self.executable, [(s.shape, s.dtype) for s in slots])
-        # Arguments that get a handle at each call, being large: (slot, position among the values).
-        self._alone = [
-            (place.slot, k)
-            for k, place in enumerate(self.packing.argument_places)
-            if not self._is_staged(place)
-        ]
-        self._staged = [
-            k
-            for k, place in enumerate(self.packing.argument_places)
-            if self._is_staged(place)
-        ]
+        self._fixed = [array for _, array in program.fixed]
+        self._count = len(program.arguments)
+        places = self.packing.argument_places
+        self._staged = [k for k, place in enumerate(places) if self._is_staged(place)]
+        # Arguments that get a handle of their own, being large: (slot, position among the values).
+        alone = [(place.slot, k) for k, place in enumerate(places) if not self._is_staged(place)]
+        self._alone = [(slot, k) for slot, k in alone if k < self._count]
+        self._given_once = {
+            slot: self._given(self._fixed[k - self._count], self.variables[k])
+            for slot, k in alone
+            if k >= self._count
+        }
+        self._positions = [k for k in self._staged if k < self._count]
         self._free: list[_Staging] = [self._stage()]
-        self._simple = self._simple_result()
-        self._readers = [self._reader(place) for place in self.packing.result_places]
+        self._read = self._reader()
+        slots = self.packing.result_slots
+        self._simple = None
+        if len(slots) == 1 and 0 < _bytes(slots[0]) <= SMALL_RESULT:
+            self._simple = slots[0].dtype
 
     def _is_staged(self, place: Place) -> bool:
         slot = self.packing.argument_slots[place.slot]
@@ -99,7 +107,7 @@ class Executable:
     # ------------------------------------------------------------------------------------- call
 
     def __call__(self, values: Sequence[Any]) -> list[Any]:
-        """Run on `values` (inputs, then captured arrays); outputs and guarded values come back.
+        """Run on `values` (``program.arguments``); outputs and guarded values come back.
 
         Results of shape () are NumPy scalars; the others are arrays that nobody else holds.
         """
@@ -111,26 +119,21 @@ class Executable:
             staging = self._stage()
         arrays = staging.arrays
         if self._alone:
-            for view, k in zip(staging.views, self._staged, strict=True):
-                np.copyto(view, values[k])
+            for view, k in zip(staging.views, self._positions, strict=True):
+                _copyto(view, values[k])
             arrays = arrays.copy()
             for slot, k in self._alone:
                 arrays[slot] = self._given(values[k], self.variables[k])
         else:
             for view, x in zip(staging.views, values, strict=True):
-                np.copyto(view, x)
+                _copyto(view, x)
         made = self._run(arrays)
         # Kept only if the call went well: what failed may still be reading.
         self._free.append(staging)
         if self._simple is not None:
-            flat = np.frombuffer(made[0], self._simple).copy()
-            return [reader(flat) for reader in self._readers]
-        packed = self.packing
-        hosts = [_taken(array, slot) for array, slot in zip(made, packed.result_slots, strict=True)]
-        return [
-            reader(hosts[place.slot])
-            for reader, place in zip(self._readers, packed.result_places, strict=True)
-        ]
+            return self._read(_frombuffer(made[0], self._simple).copy())
+        slots = self.packing.result_slots
+        return self._read(*[_taken(array, slot) for array, slot in zip(made, slots, strict=True)])
 
     # ------------------------------------------------------------------------------------ parts
 
@@ -140,9 +143,9 @@ class Executable:
         slots = self.packing.argument_slots
         alone = {slot for slot, _ in self._alone}
         for number, slot in enumerate(slots):
-            if number in alone:
+            if number in alone or number in self._given_once:
                 memory.append(None)
-                arrays.append(None)
+                arrays.append(self._given_once.get(number))
                 continue
             buffer = _aligned(slot.shape, slot.dtype)
             array = self.xla.device_array(buffer)
@@ -153,12 +156,13 @@ class Executable:
         views = []
         for k in self._staged:
             place = self.packing.argument_places[k]
-            buffer = memory[place.slot]
+            view = memory[place.slot]
             if slots[place.slot].packed:
-                part = buffer[place.start : place.stop].view(place.stored)
-                views.append(part.reshape(place.shape))
+                view = view[place.start : place.stop].view(place.stored).reshape(place.shape)
+            if k < self._count:
+                views.append(view)
             else:
-                views.append(buffer)
+                np.copyto(view, self._fixed[k - self._count])
         return _Staging(memory, arrays, views)
 
     def _given(self, x: Any, variable: Any) -> Any:
@@ -168,36 +172,33 @@ class Executable:
             array = array.copy()
         return self.xla.device_array(array.reshape(variable.shape))
 
-    def _simple_result(self) -> np.dtype | None:
-        """The dtype of the one small result slot, if that is what there is."""
-        slots = self.packing.result_slots
-        if len(slots) == 1 and 0 < _bytes(slots[0]) <= SMALL_RESULT:
-            return slots[0].dtype
-        return None
+    def _reader(self) -> Callable[..., list[Any]]:
+        """From the slots' flat memory to the list of results.
 
-    def _reader(self, place: Place) -> Callable[[Any], Any]:
-        """From a slot's memory to a variable's value."""
-        slot = self.packing.result_slots[place.slot]
-        shape, start, stop, stored = place.shape, place.start, place.stop, place.stored
-        if not slot.packed:
-            if shape == ():
-                return lambda flat: flat[0]
-            if len(shape) == 1:
-                return lambda flat: flat
-            return lambda flat: flat.reshape(shape)
-        if place.dtype.kind == "b":
-            if shape == ():
-                return lambda flat: np.bool_(flat.view(stored)[start])
-            return lambda flat: flat[start:stop].view(stored).astype(bool).reshape(shape)
-        if stored == slot.dtype:
-            if shape == ():
-                return lambda flat: flat[start]
-            if len(shape) == 1:
-                return lambda flat: flat[start:stop]
-            return lambda flat: flat[start:stop].reshape(shape)
-        if shape == ():
-            return lambda flat: flat.view(stored)[start]
-        return lambda flat: flat[start:stop].view(stored).reshape(shape)
+        Generated, since a call of its own for each result would cost as much as the result.
+        """
+        slots = self.packing.result_slots
+        scope: dict[str, Any] = {"boolean": np.bool_}
+        parts = []
+        for k, place in enumerate(self.packing.result_places):
+            slot = slots[place.slot]
+            scope[f"t{k}"] = place.stored
+            flat = f"f{place.slot}"
+            if slot.packed and place.stored != slot.dtype:
+                flat = f"{flat}.view(t{k})"
+            if place.shape == ():
+                text = f"{flat}[{place.start}]"
+                if place.dtype != place.stored:
+                    text = f"boolean({text})"
+            else:
+                text = f"{flat}[{place.start}:{place.stop}]" if slot.packed else flat
+                if place.dtype != place.stored:
+                    text = f"{text}.astype(bool)"
+                if len(place.shape) != 1:
+                    text = f"{text}.reshape({place.shape})"
+            parts.append(text)
+        names = ", ".join(f"f{k}" for k in range(len(slots)))
+        return eval(f"lambda {names}: [{', '.join(parts)}]", scope)
 
 
 def _bytes(slot: Slot) -> int:

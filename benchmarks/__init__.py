@@ -1,0 +1,1 @@
+"""Benchmarks of ``autodiff`` beside its rivals, in one run: ``python -m benchmarks``."""
