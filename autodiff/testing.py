@@ -235,7 +235,7 @@ def _same(expected: Any, got: Any, what: str, atol: float, rtol: float) -> None:
         wrong = ~((error <= bound) | (a == b) | (np.isnan(a) & np.isnan(b)))
         if np.any(wrong):
             at = trees.paths(structure)[i]
-            worst = np.unravel_index(
+            worst: Any = np.unravel_index(
                 int(
                     np.argmax(
                         np.where(wrong, np.nan_to_num(error, nan=np.inf, posinf=np.inf), -1.0)

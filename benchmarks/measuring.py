@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import random
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from typing import Any
 from benchmarks.case import Entry
 
 __all__ = ["Effort", "Times", "measure"]
+
+FEWEST = 3
+FEWEST_PROCESSES = 7
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Effort:
         Seconds for one case: slow entries get fewer rounds, at least three.
     """
 
-    rounds: int = 15
-    sample: float = 1e-3
+    rounds: int = 31
+    sample: float = 2e-4
     budget: float = 4.0
 
 
@@ -120,6 +124,7 @@ def measure(entries: Sequence[Entry], effort: Effort = Effort()) -> dict[str, Ti
     dict of str to Times
         By entry. Entries whose calls are slow have fewer samples.
     """
+    shuffle = random.Random(0)
     with _collector_off():
         numbers, costs = {}, {}
         for entry in entries:
@@ -132,13 +137,20 @@ def measure(entries: Sequence[Entry], effort: Effort = Effort()) -> dict[str, Ti
             numbers[entry.who], costs[entry.who] = number, once * number
         share = effort.budget / max(1, len(entries))
         rounds = {
-            who: max(3, min(effort.rounds, int(share / cost))) for who, cost in costs.items()
+            entry.who: max(
+                FEWEST_PROCESSES if entry.reports else FEWEST,
+                min(effort.rounds, int(share / costs[entry.who])),
+            )
+            for entry in entries
         }
         samples: dict[str, list[float]] = {entry.who: [] for entry in entries}
+        order = list(entries)
         for k in range(max(rounds.values())):
-            # The order turns, so that nobody always runs after the same predecessor.
-            for j in range(len(entries)):
-                entry = entries[(j + k) % len(entries)]
+            # Nobody always runs after the same predecessor and what it left in the caches.
+            shuffle.shuffle(order)
+            for entry in order:
                 if k < rounds[entry.who]:
+                    if numbers[entry.who] > 1:
+                        _sample(entry, 1)
                     samples[entry.who].append(_sample(entry, numbers[entry.who]))
     return {who: Times(tuple(values)) for who, values in samples.items()}

@@ -75,6 +75,8 @@ class Rivals:
             module.set_default_dtype(module.float64)
         elif name == "jax":
             module.config.update("jax_enable_x64", True)
+            # Handing the work to another thread is not one thread, and slower on a busy machine.
+            module.config.update("jax_cpu_enable_async_dispatch", False)
 
     def module(self, name: str) -> ModuleType:
         """Return an importable module of a rival that takes part: ``module("jax.numpy")``."""

@@ -56,16 +56,18 @@ cdef extern from *:
             else { ((T *)y)[0] = ar * br - ai * bi; ((T *)y)[1] = ar * bi + ai * br; } } }
     AD_SCALE_COMPLEX(ad_scale_F, npy_float)
     AD_SCALE_COMPLEX(ad_scale_D, npy_double)
+    AD_SCALE_COMPLEX(ad_scale_G, npy_longdouble)
     static PyUFuncGenericFunction ad_scale_loops[] = {
         (PyUFuncGenericFunction)ad_scale_f, (PyUFuncGenericFunction)ad_scale_d,
         (PyUFuncGenericFunction)ad_scale_g, (PyUFuncGenericFunction)ad_scale_F,
-        (PyUFuncGenericFunction)ad_scale_D};
+        (PyUFuncGenericFunction)ad_scale_D, (PyUFuncGenericFunction)ad_scale_G};
     static char ad_scale_types[] = {NPY_FLOAT, NPY_FLOAT, NPY_FLOAT, NPY_DOUBLE, NPY_DOUBLE,
         NPY_DOUBLE, NPY_LONGDOUBLE, NPY_LONGDOUBLE, NPY_LONGDOUBLE, NPY_CFLOAT, NPY_CFLOAT,
-        NPY_CFLOAT, NPY_CDOUBLE, NPY_CDOUBLE, NPY_CDOUBLE};
-    static void *ad_scale_data[] = {NULL, NULL, NULL, NULL, NULL};
+        NPY_CFLOAT, NPY_CDOUBLE, NPY_CDOUBLE, NPY_CDOUBLE,
+        NPY_CLONGDOUBLE, NPY_CLONGDOUBLE, NPY_CLONGDOUBLE};
+    static void *ad_scale_data[] = {NULL, NULL, NULL, NULL, NULL, NULL};
     static PyObject *ad_scale_ufunc(void) {
-        return PyUFunc_FromFuncAndData(ad_scale_loops, ad_scale_data, ad_scale_types, 5, 2, 1,
+        return PyUFunc_FromFuncAndData(ad_scale_loops, ad_scale_data, ad_scale_types, 6, 2, 1,
             PyUFunc_None, "scale", "0 where the first operand is 0, else the product", 0);
     }
     """
@@ -182,21 +184,23 @@ cdef bint scalar_value(int op, double a, double b, double *y) noexcept nogil:
     cdef char *p[3]
     cdef npy_intp one = 1
     cdef npy_intp strides[3]
-    if not op_value_simple(op, a, b, y):
-        if ad_loop[op] == NULL:
-            return False
-        strides[0] = strides[1] = strides[2] = 8
-        p[0] = <char *> &a
-        if op_nin[op] == 2:
-            p[1] = <char *> &b
-            p[2] = <char *> y
-        else:
-            p[1] = <char *> y
-        ad_loop[op](p, &one, strides, ad_loop_data[op])
-    # Not finite, subnormal or zero: a flag may be up.
-    if y[0] == 0:
-        return a == 0 or (op_nin[op] == 2 and (b == 0 or a == b or a == -b))
-    return fabs(y[0]) >= 2.2250738585072014e-308 and isfinite(y[0])
+    if op_value_simple(op, a, b, y):
+        # Infinite, NaN, subnormal or zero: a flag may be up.
+        return fabs(y[0]) >= 2.2250738585072014e-308 and isfinite(y[0])
+    if ad_loop[op] == NULL:
+        return False
+    p[0] = <char *> &a
+    if op_nin[op] == 2:
+        # NumPy gives scalars stride 0, and some loops look at it (x to the 0.5th is sqrt then).
+        strides[0] = strides[1] = strides[2] = 0
+        p[1] = <char *> &b
+        p[2] = <char *> y
+    else:
+        strides[0] = strides[1] = 8
+        p[1] = <char *> y
+    ad_flags_clear()
+    ad_loop[op](p, &one, strides, ad_loop_data[op])
+    return not ad_flags_raised()
 
 
 cdef bint array_value(int op, npy_intp n, const double *a, double a0, const double *b, double b0,

@@ -289,6 +289,8 @@ cdef class Elementwise(Primitive):
         `constant` is 1 or -1 where the derivative is that number; `reads` is a mask of what the
         function reads: 1 the first operand, 2 the second, 4 the result.
         """
+        if not 0 <= k < self.nin or self.nin > 2:
+            raise ValueError(f"{self.name}: a row has partial derivatives in one or two operands")
         self.partial_functions[k] = function
         self.constants[k] = constant
         self.reads[k] = reads
@@ -316,6 +318,10 @@ cdef class Elementwise(Primitive):
         if k < self.nin and self.partial_functions[k] is not None:
             return "partial"
         return Primitive.rule_kind(self, k)
+
+    cdef bint differentiates(self, int k):
+        """Tell whether operand `k` is one that the row can be differentiated in."""
+        return k < self.nin and self.partial_functions[k] is not None
 
     def partial_value(self, int k, y, tuple operands):
         """Return the partial derivative in operand `k`."""

@@ -514,18 +514,20 @@ cdef class Tape:
             self.errors_off = errstate(all="ignore")
             self.errors_off.__enter__()
         mark_primal(record.y)
-        for k in range(len(record.parents)):
-            parent = record.parents[k]
-            if parent < 0:
-                continue
-            c = primitive.adjoint(k, g, record.y, record.operands, record.params)
-            shape = <Shaped> record.shaped[k]
-            if c is NotImplemented:
-                c = transpose_tangent(primitive, k, g, record, shape)
-            if c is None:
-                continue
-            self.add_any(parent, fit_cotangent(c, shape.shape, shape.dtype))
-        mark_primal(None)
+        try:
+            for k in range(len(record.parents)):
+                parent = record.parents[k]
+                if parent < 0:
+                    continue
+                c = primitive.adjoint(k, g, record.y, record.operands, record.params)
+                shape = <Shaped> record.shaped[k]
+                if c is NotImplemented:
+                    c = transpose_tangent(primitive, k, g, record, shape)
+                if c is None:
+                    continue
+                self.add_any(parent, fit_cotangent(c, shape.shape, shape.dtype))
+        finally:
+            mark_primal(None)
         return 0
 
     cdef list pull(self, list indices, list cotangents, list shapes, list inputs, bint keep):

@@ -23,6 +23,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, PyObject
 cimport numpy as cnp
 from numpy cimport npy_intp
 
+import operator
 import sys
 import types
 
@@ -67,6 +68,19 @@ cdef object add_reduce = np.add.reduce
 cdef object MethodType = types.MethodType
 cdef long long next_level = 1
 cdef dict NO_PARAMS = {}
+
+# While a function is recorded: the ids of arrays that each replay fetches anew. They are kept
+# themselves; of every other array a copy is kept, since its owner may write into it.
+cdef object live_arrays = frozenset()
+
+
+def set_live_arrays(ids):
+    """Set the ids of the arrays that are not copied when they are kept; return the previous ones."""
+    global live_arrays
+    previous = live_arrays
+    live_arrays = ids
+    return previous
+
 
 # Registered from above: see the last section.
 cdef dict array_functions = {}
@@ -288,17 +302,17 @@ cdef class Tracer:
 
     def __round__(self, digits=None):
         if digits is None:
-            return take_out(row_named("rint")(self), "int")
+            return taken(row_named("rint")(self), "int")
         return methods["round"](self, digits)
 
     def __trunc__(self):
-        return take_out(row_named("trunc")(self), "int")
+        return taken(row_named("trunc")(self), "int")
 
     def __floor__(self):
-        return take_out(row_named("floor")(self), "int")
+        return taken(row_named("floor")(self), "int")
 
     def __ceil__(self):
-        return take_out(row_named("ceil")(self), "int")
+        return taken(row_named("ceil")(self), "int")
 
     def __repr__(self):
         return f"Tracer({concrete_for_display(self)!r})"
@@ -592,6 +606,15 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
         return dispatch(primitive, tuple([as_operand(x, primitive) for x in operands]), params)
     if params is None:
         params = NO_PARAMS
+    if (as_operator >= 0 and type(primitive) is Elementwise
+            and (<Elementwise> primitive).opcode == as_operator
+            and not isinstance(operands[0], np_ndarray) and not isinstance(operands[1], np_ndarray)):
+        x = operands[0]
+        if isinstance(x, np_generic) or isinstance(operands[1], np_generic):
+            return python_operators[as_operator](x, operands[1])
+        if type(x) is float or type(operands[1]) is float:
+            return python_operators[as_operator](
+                np_float64(x) if type(x) is not complex else np.complex128(x), operands[1])
     if large and ad_inside > 0:
         previous = pool.enter()
         try:
@@ -629,7 +652,7 @@ cdef bint is_inexact(object dtype):
 
 
 cdef Shaped shaped(object x):
-    return Shaped(shape_of(x), dtype_of(x))
+    return primitives.shape_only(shape_of(x), dtype_of(x))
 
 
 cdef bint all_weak(tuple operands):
@@ -803,6 +826,9 @@ cdef class ReverseTrace(Trace):
                     refresh(t)
                 if t.level == self.level and g is not None:
                     indices.append(t.index)
+                    if t.form == NUMBER and type(g) is np_float64:
+                        values.append(g)
+                        continue
                     values.append(tapes.fit_cotangent(g, shape_of(t), dtype_of(t)))
         for x in inputs:
             t = <Tracer> x
@@ -814,6 +840,16 @@ cdef class ReverseTrace(Trace):
 cdef object primitives_no_rule(Primitive primitive, int k):
     from autodiff._kernels.primitive import no_rule
     return no_rule(primitive, k, "reverse")
+
+
+cdef object readable(Primitive primitive, int k, object x, object dtype):
+    """What a rule reads of an operand: integers among a row's operands become floats."""
+    if type(x) is not Tracer and isinstance(primitive, Elementwise):
+        if isinstance(x, (np_ndarray, np_generic)) and x.dtype.kind in "iub":
+            if (<Elementwise> primitive).differentiates(k):
+                return x.astype(dtype)
+            return x
+    return numpy_scalar(x, dtype)
 
 
 cdef object numpy_scalar(object x, object dtype):
@@ -848,8 +884,10 @@ cdef Record make_record(Primitive primitive, list payloads, list parents, dict p
         x = payloads[k]
         shapes.append(shaped(x) if parents[k] >= 0 else None)
         if everything or k in names:
-            x = numpy_scalar(x, dtype)
-            if parents[k] < 0 and type(x) is np_ndarray and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096:
+            x = readable(primitive, k, x, dtype)
+            if (parents[k] < 0 and type(x) is np_ndarray
+                    and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096
+                    and not (live_arrays and id(x) in live_arrays)):
                 x = x.copy()
             saved.append(x)
         else:
@@ -965,7 +1003,7 @@ cdef class ForwardTrace(Trace):
         dtype = dtype_of(y)
         if not is_inexact(dtype):
             return y
-        values = tuple([numpy_scalar(x, dtype) for x in primals])
+        values = tuple([readable(primitive, k, primals[k], dtype) for k in range(len(primals))])
         t_out = None
         with errstate(all="ignore"):
             if primitive.jointly:
@@ -1238,6 +1276,7 @@ cdef class RecordTrace(Trace):
         self.guards = []
         self.taken_out = None
         self.count = 0
+        self.snapshots = {}
 
     cdef Var new_var(self, object value, bint weak):
         cdef Var var = Var(self.count, shape_of(value), dtype_of(value), weak)
@@ -1285,7 +1324,7 @@ cdef class RecordTrace(Trace):
                 if t.level == 0:
                     x = np.array(t.payload)
             payloads.append(x)
-            names.append(x)
+            names.append(self.snapshot(x) if isinstance(x, np_ndarray) else x)
         if primitive.inline:
             start = len(self.equations)
             y = primitive.impl(*operands, **params)
@@ -1307,12 +1346,24 @@ cdef class RecordTrace(Trace):
             outputs = [self.handle(x, self.new_var(x, False)) for x in y]
         else:
             weak = isinstance(primitive, Elementwise) and all_weak(operands)
+            if weak and isinstance(y, np_generic):
+                y = y.item()
             outputs = [self.handle(y, self.new_var(y, weak))]
         equation = Equation(primitive, tuple(names), params,
                             tuple([(<Tracer> x).tangent for x in outputs]),
                             source_position(), tuple(regions), primal_var, None)
         self.equations.append(equation)
         return tuple(outputs) if primitive.multiple else outputs[0]
+
+    cdef object snapshot(self, object x):
+        """An array as it is now, for an equation: itself where replays fetch it, else a copy."""
+        if id(x) in live_arrays:
+            return x
+        known = self.snapshots.get(id(x))
+        # The original is kept beside its copy: its id must not be given to another array.
+        if known is None or not np.array_equal(known[1], x):
+            known = self.snapshots[id(x)] = (x, x.copy())
+        return known[1]
 
     cdef object guard(self, Tracer t, str kind, object value):
         self.guards.append(Guard(t.tangent, kind, value, source_position(), len(self.equations)))
@@ -1352,6 +1403,10 @@ cdef object take_out(Tracer t, str kind):
         if (<RecordTrace> trace).taken_out is None:
             (<RecordTrace> trace).taken_out = source_position()
     return (<RecordTrace> trace).guard(t, kind, x)
+
+
+cdef object taken(object x, str kind):
+    return take_out(<Tracer> x, kind) if type(x) is Tracer else convert(x, kind)
 
 
 cdef object agree(Tracer t, str kind):
@@ -1457,6 +1512,17 @@ cdef int EQUAL = loops.code_of("equal")
 cdef int NOT_EQUAL = loops.code_of("not_equal")
 
 
+# What NumPy's scalars do by operators; they warn in other words than the ufuncs.
+cdef dict python_operators = {
+    ADD: operator.add, SUBTRACT: operator.sub, MULTIPLY: operator.mul, DIVIDE: operator.truediv,
+    FLOOR_DIVIDE: operator.floordiv, REMAINDER: operator.mod,
+}
+
+
+# The operator that is being answered on the general path, -1 for none.
+cdef int as_operator = -1
+
+
 cdef Elementwise row_of(int op):
     return <Elementwise> primitives.rows[op]
 
@@ -1465,10 +1531,12 @@ cdef Elementwise row_named(str name):
     return <Elementwise> primitives.rows[loops.code_of(name)]
 
 
-cdef double number_through_numpy(int op, double a, double b) except? -1e300:
+cdef double number_through_numpy(int op, double a, double b, bint operator) except? -1e300:
     """A row on doubles by NumPy itself: warnings and errors as `np.errstate` says."""
     cdef Elementwise row = row_of(op)
     if row.nin == 2:
+        if operator and op in python_operators:
+            return <double> python_operators[op](np_float64(a), np_float64(b))
         return <double> row.ufunc(np_float64(a), np_float64(b))
     return <double> row.ufunc(np_float64(a))
 
@@ -1488,7 +1556,7 @@ cdef object unary(int op, Tracer t):
         return dispatch(row_of(op), (t,), None)
     if t.form == NUMBER:
         if not loops.scalar_value(op, t.number, 0.0, &y):
-            y = number_through_numpy(op, t.number, 0.0)
+            y = number_through_numpy(op, t.number, 0.0, False)
         return number_result(op, trace, t, None, t.number, 0.0, y, t.weak)
     n = cnp.PyArray_SIZE(<cnp.ndarray> t.payload)
     x = <double *> cnp.PyArray_DATA(<cnp.ndarray> t.payload)
@@ -1540,7 +1608,8 @@ cdef inline double scalar_scale(double g, int op, int k, double a, double b, dou
 
 cdef inline object keep(object x, Tracer t):
     """What a node keeps of an operand array: an outsider's small array is copied."""
-    if t is None and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096:
+    if (t is None and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096
+            and not (live_arrays and id(x) in live_arrays)):
         return cnp.PyArray_NewCopy(<cnp.ndarray> x, cnp.NPY_CORDER)
     return x
 
@@ -1670,7 +1739,7 @@ cdef inline bint arithmetic(int op, double a, double b, double *y) noexcept:
     return 2.2250738585072014e-308 <= size <= 1.7976931348623157e+308
 
 
-cdef object binary(int op, object a, object b):
+cdef object binary(int op, object a, object b, bint operator=True):
     """Apply a two-operand row."""
     cdef Tracer ta
     cdef Tracer tb
@@ -1694,10 +1763,10 @@ cdef object binary(int op, object a, object b):
         if (tb.form == NUMBER and tb.base is None and tb.trace.alive
                 and arithmetic(op, PyFloat_AS_DOUBLE(a), tb.number, &y)):
             return number_result(op, tb.trace, None, tb, PyFloat_AS_DOUBLE(a), tb.number, y, tb.weak)
-    return binary_in_general(op, a, b)
+    return binary_in_general(op, a, b, operator)
 
 
-cdef object binary_in_general(int op, object a, object b):
+cdef object binary_in_general(int op, object a, object b, bint operator):
     cdef Tracer ta = None
     cdef Tracer tb = None
     cdef Trace trace
@@ -1717,32 +1786,32 @@ cdef object binary_in_general(int op, object a, object b):
         if ta is None:
             trace = tb.trace
         elif ta.trace is not tb.trace:
-            return slow_binary(op, a, b)
+            return slow_binary(op, a, b, operator)
         else:
             trace = ta.trace
     else:
         trace = ta.trace
     if trace is None or not trace.alive or trace.kind > FORWARD:
-        return slow_binary(op, a, b)
+        return slow_binary(op, a, b, operator)
     if (ta is not None and not KERNEL[op][0]) or (tb is not None and not KERNEL[op][1]):
-        return slow_binary(op, a, b)
+        return slow_binary(op, a, b, operator)
     fa = form_of(a, ta, &xa, &wa)
     if fa == VALUE:
-        return slow_binary(op, a, b)
+        return slow_binary(op, a, b, operator)
     fb = form_of(b, tb, &xb, &wb)
     if fb == VALUE:
-        return slow_binary(op, a, b)
+        return slow_binary(op, a, b, operator)
     if fa == NUMBER and fb == NUMBER:
         if not loops.scalar_value(op, xa, xb, &y):
-            y = number_through_numpy(op, xa, xb)
+            y = number_through_numpy(op, xa, xb, operator)
         return number_result(op, trace, ta, tb, xa, xb, y, wa and wb)
     if not LOOP[op]:
-        return slow_binary(op, a, b)
+        return slow_binary(op, a, b, operator)
     a = None if fa == NUMBER else (a if ta is None else ta.payload)
     b = None if fb == NUMBER else (b if tb is None else tb.payload)
     like = a if a is not None else b
     if a is not None and b is not None and not cnp.PyArray_SAMESHAPE(<cnp.ndarray> a, <cnp.ndarray> b):
-        return slow_binary(op, a if ta is None else ta, b if tb is None else tb)
+        return slow_binary(op, a if ta is None else ta, b if tb is None else tb, operator)
     n = cnp.PyArray_SIZE(<cnp.ndarray> like)
     out = tapes.empty_like(like)
     if not loops.array_value(op, n,
@@ -1753,10 +1822,16 @@ cdef object binary_in_general(int op, object a, object b):
     return vector_result(op, trace, ta, tb, a, xa, b, xb, out, n)
 
 
-cdef object slow_binary(int op, object a, object b):
+cdef object slow_binary(int op, object a, object b, bint operator):
+    global as_operator
+    cdef int before = as_operator
     if not operand_like(a) or not operand_like(b):
         return NotImplemented
-    return dispatch(row_of(op), (a, b), None)
+    as_operator = op if operator and op in python_operators else -1
+    try:
+        return dispatch(row_of(op), (a, b), None)
+    finally:
+        as_operator = before
 
 
 cdef bint operand_like(object x):
@@ -1803,9 +1878,7 @@ cdef object power_operator(object a, object b):
                                          out, cnp.PyArray_SIZE(<cnp.ndarray> out))
     if not operand_like(a) or not operand_like(b):
         return NotImplemented
-    if (type(b) is int or type(b) is float) and b == 2 and type(a) is Tracer and is_inexact(dtype_of(a)) and ndim_of(a) > 0:
-        return dispatch(row_of(SQUARE), (a,), None)
-    return dispatch(row_of(POWER), (a, b), None)
+    return dispatch(<Primitive> operators["power"], (a, b), None)
 
 
 cdef object compare(int op, object a, object b):
@@ -1856,7 +1929,7 @@ cdef object apply_binary(Elementwise row, object a, object b):
     """Apply a row to two operands."""
     cdef object y
     if row.opcode >= 0 and (type(a) is Tracer or type(b) is Tracer):
-        y = binary(row.opcode, a, b)
+        y = binary(row.opcode, a, b, False)
         if y is not NotImplemented:
             return y
     return dispatch(row, (a, b), None)

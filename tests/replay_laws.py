@@ -56,8 +56,6 @@ def check_lowering(f, *operands, reverse=True, tolerance=1e-12, seed=0):
         g = alike(np.random.default_rng(seed), y)
         for k in range(len(operands)):
             near(
-                *reversed(
-                    lowered(lambda *xs, k=k: pull(f, xs[:-1], xs[-1])[k], *operands, g)
-                ),
+                *reversed(lowered(lambda *xs, k=k: pull(f, xs[:-1], xs[-1])[k], *operands, g)),
                 tolerance,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from array_laws import check_batch, check_derivatives, check_value, pull, sample, same_bits
+from array_laws import check_batch, check_derivatives, check_value, pull, same_bits, sample
 from replay_laws import check_lowering
 
 import autodiff.numpy as adnp
@@ -137,7 +137,7 @@ def as_given(x):
     return x[()] if x.ndim == 0 else x
 
 
-@pytest.mark.parametrize(("name", "f", "shapes"), TABLE, ids=NAMES)
+@pytest.mark.parametrize("name, f, shapes", TABLE, ids=NAMES)
 def test_value(name, f, shapes):
     for dtype in (np.float64, np.float32, np.complex128):
         if name == "astype" and dtype is np.complex128:
@@ -146,7 +146,7 @@ def test_value(name, f, shapes):
         check_value(f, f, *xs)
 
 
-@pytest.mark.parametrize(("name", "f", "shapes"), TABLE, ids=NAMES)
+@pytest.mark.parametrize("name, f, shapes", TABLE, ids=NAMES)
 def test_layout(name, f, shapes):
     for order in "C" if name in C_ORDER_ONLY else "CF":
         xs = [np.array(x, order=order) for x in operands(shapes)]
@@ -156,23 +156,23 @@ def test_layout(name, f, shapes):
         assert np.asarray(y).tobytes("A") == np.asarray(expected).tobytes("A")
 
 
-@pytest.mark.parametrize(("name", "f", "shapes"), TABLE, ids=NAMES)
+@pytest.mark.parametrize("name, f, shapes", TABLE, ids=NAMES)
 def test_derivatives(name, f, shapes):
     check_derivatives(f, *operands(shapes))
 
 
-@pytest.mark.parametrize(("name", "f", "shapes"), TABLE, ids=NAMES)
+@pytest.mark.parametrize("name, f, shapes", TABLE, ids=NAMES)
 def test_derivatives_complex(name, f, shapes):
     if name != "astype":
         check_derivatives(f, *operands(shapes, complex), order=1)
 
 
-@pytest.mark.parametrize(("name", "f", "shapes"), TABLE, ids=NAMES)
+@pytest.mark.parametrize("name, f, shapes", TABLE, ids=NAMES)
 def test_batch(name, f, shapes):
     check_batch(f, *operands(shapes))
 
 
-@pytest.mark.parametrize(("name", "f", "shapes"), TABLE, ids=NAMES)
+@pytest.mark.parametrize("name, f, shapes", TABLE, ids=NAMES)
 def test_lowering(name, f, shapes):
     check_lowering(f, *operands(shapes))
 
@@ -305,7 +305,9 @@ def test_nested_traces():
 def test_shared_cotangents_are_not_overwritten():
     # A reshaped cotangent shares memory with the one it was made of.
     def f(x):
-        return x.reshape(2, 2) + x.reshape(2, 2).T * 1.0 + np.concatenate([x[:2], x[2:]]).reshape(2, 2)
+        return (
+            x.reshape(2, 2) + x.reshape(2, 2).T * 1.0 + np.concatenate([x[:2], x[2:]]).reshape(2, 2)
+        )
 
     check_derivatives(f, np.arange(4.0), order=1)
     w = np.arange(4.0)

@@ -10,6 +10,13 @@ cdef class Shaped:
     cdef readonly object dtype
 
 
+cdef inline Shaped shape_only(tuple shape, object dtype):
+    cdef Shaped s = Shaped.__new__(Shaped)
+    s.shape = shape
+    s.dtype = dtype
+    return s
+
+
 cdef class Primitive:
     cdef public str name
     cdef public object impl
@@ -44,6 +51,8 @@ cdef class Elementwise(Primitive):
     cdef list partial_functions
     cdef signed char constants[2]
     cdef unsigned char reads[2]
+
+    cdef bint differentiates(self, int k)
 
 
 ctypedef object (*dispatch_function)(Primitive primitive, tuple operands, dict params)

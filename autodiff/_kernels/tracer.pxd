@@ -56,6 +56,8 @@ cdef class RecordTrace(Trace):
 
     cdef Var new_var(self, object value, bint weak)
     cdef Tracer handle(self, object value, Var var)
+    cdef dict snapshots
+    cdef object snapshot(self, object x)
     cdef object guard(self, Tracer t, str kind, object value)
 
 

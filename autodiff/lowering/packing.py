@@ -1,8 +1,8 @@
 """How arguments and results travel: many small arrays in one.
 
 A call of an executable costs microseconds for each array that goes in or comes out, whatever its
-size. So small arrays are laid side by side in one array per word size, which the program takes apart
-once, at its head, and puts together once, at its end. Large arrays travel alone.
+size. So small arrays are laid side by side in one array per word size, which the program takes
+apart once, at its head, and puts together once, at its end. Large arrays travel alone.
 
 A *slot* is one array of the compiled program; a *place* is a variable's place in a slot.
 """
@@ -136,9 +136,7 @@ def _layout(variables: Sequence[Any], small: int) -> tuple[list[Slot], list[Plac
         first = variables[members[0]]
         if len(members) == 1:
             slots.append(Slot(first.dtype, first.shape, False))
-            places[members[0]] = Place(
-                number, 0, first.size, first.dtype, first.dtype, first.shape
-            )
+            places[members[0]] = Place(number, 0, first.size, first.dtype, first.dtype, first.shape)
             continue
         stored = [
             np.dtype(np.int64) if variables[k].dtype.kind == "b" else variables[k].dtype

@@ -1,7 +1,7 @@
 """A program: one straight line of equations, with what goes in, what comes out and what it assumes.
 
-Recording leaves equations that refer to variables and to concrete values. A `Program` owns a copy of
-them in which every captured array is an input of its own, so that it can be printed, simplified,
+Recording leaves equations that refer to variables and to concrete values. A `Program` owns a copy
+of them in which every captured array is an input of its own, so that it can be printed, simplified,
 lowered and executed without looking at anything else. `Program.validate` is the executable
 specification of what a program is.
 """
@@ -9,7 +9,7 @@ specification of what a program is.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,15 +121,13 @@ class Step:
 class Assumption:
     """What Python took from a traced value while the program was recorded.
 
-    The program is right for a call only where `variable` has `value` again, compared as `kind` says:
-    ``"bool"`` by truth, ``"int"``, ``"index"`` and ``"shape"`` by value.
+    The program is right for a call only where `variable` has `value` again, compared as `kind`
+    says: ``"bool"`` by truth, ``"int"``, ``"index"`` and ``"shape"`` by value.
     """
 
     __slots__ = ("kind", "position", "source", "value", "variable")
 
-    def __init__(
-        self, variable: Any, kind: str, value: Any, source: Any = None, position: int = 0
-    ):
+    def __init__(self, variable: Any, kind: str, value: Any, source: Any = None, position: int = 0):
         self.variable = variable
         self.kind = kind
         self.value = value
@@ -195,19 +193,6 @@ class Program:
     def fixed(self) -> tuple[tuple[Variable, np.ndarray], ...]:
         """The captured arrays that never change."""
         return tuple(zip(self.captured[self.live :], self.values[self.live :], strict=True))
-
-    def with_live(self, live: Sequence[bool]) -> Program:
-        """The same program with its live captured arrays in front; the others become private copies."""
-        order = sorted(range(len(live)), key=lambda k: not live[k])
-        return Program(
-            self.inputs,
-            [self.captured[k] for k in order],
-            [self.values[k] if live[k] else self.values[k].copy() for k in order],
-            self.steps,
-            self.outputs,
-            self.assumptions,
-            sum(live),
-        )
 
     @property
     def results(self) -> tuple[Variable, ...]:
@@ -324,8 +309,6 @@ class Program:
                 raise ProgramError(f"a guard of kind {guard.kind} on {guard.variable.type_name}")
 
 
-
-
 def _shaped(x: Any) -> Any:
     if isinstance(x, Variable):
         return np.broadcast_to(0, x.shape)
@@ -348,7 +331,7 @@ def from_recording(
     guards: Sequence[Any],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
-    capture: Callable[[np.ndarray], np.ndarray] | None = None,
+    live: Sequence[tuple[Any, np.ndarray]] = (),
 ) -> Program:
     """The program of what a `RecordTrace` has recorded.
 
@@ -360,8 +343,8 @@ def from_recording(
         The trace's variables of the arguments, in the order of a call.
     outputs : sequence
         Variables of the trace, or concrete values.
-    capture : callable, optional
-        Chooses the array to keep for a captured one; by default the array itself.
+    live : sequence of (variable, array)
+        The trace's variables of captured arrays that are fetched anew at each call.
 
     Returns
     -------
@@ -389,13 +372,14 @@ def from_recording(
             if made is None:
                 made = captured[id(x)] = Variable(count, x.shape, x.dtype)
                 count += 1
-                values.append(x if capture is None else capture(x))
+                values.append(x)
             return made
         if hasattr(x, "id") and hasattr(x, "weak"):
             return variable(x)
         return x
 
     starts = [variable(v) for v in inputs]
+    alive = [variable(v) for v, _ in live]
     steps: list[Step] = []
     positions: list[int] = []
     pending = list(reversed(list(equations)))
@@ -430,7 +414,15 @@ def from_recording(
         for g in guards
     ]
     results = [variable(y) if hasattr(y, "id") and hasattr(y, "weak") else y for y in outputs]
-    return Program(starts, list(captured.values()), values, steps, results, assumptions)
+    return Program(
+        starts,
+        [*alive, *captured.values()],
+        [*(array for _, array in live), *values],
+        steps,
+        results,
+        assumptions,
+        len(alive),
+    )
 
 
 # ------------------------------------------------------------------------------------ print

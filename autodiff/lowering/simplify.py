@@ -1,8 +1,8 @@
 """Simplification: fewer steps, the same bits.
 
-Nothing here changes a result, infinities, NaN and the sign of zero included: steps that nobody needs
-are dropped, steps that were already taken are not taken again, and ``scale`` becomes a product where
-its factor is provably finite (or its other operand provably not zero).
+Nothing here changes a result, infinities, NaN and the sign of zero included: steps that nobody
+needs are dropped, steps that were already taken are not taken again, and ``scale`` becomes a
+product where its factor is provably finite (or its other operand provably not zero).
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def _repeated(array: np.ndarray) -> Any:
 def with_products(program: Program) -> Program:
     """`program` with ``scale(g, d)`` written ``g * d`` where both give the same bits.
 
-    That is where `d` is finite whatever the inputs are, or where `g` is a constant that is not zero.
-    A product with the constant one is its other factor.
+    That is where `d` is finite whatever the inputs are, or where `g` is a constant that is not
+    zero. A product with the constant one is its other factor.
     """
     if not any(step.primitive.name in ("scale", "multiply") for step in program.steps):
         return program
@@ -261,8 +261,8 @@ def _param_key(x: Any) -> Hashable:
 
 
 def _step_key(step: Step, operands: tuple) -> Hashable | None:
-    """None where the step cannot be compared, or may be different each time (a user's primitive)."""
-    if getattr(step.primitive, "cut", None):
+    """None where the step cannot be compared, or may be different each time (a user's
+    primitive).""" if getattr(step.primitive, "cut", None):
         return None
     try:
         key = (

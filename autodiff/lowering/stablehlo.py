@@ -1,21 +1,22 @@
 """Lowering: a pure function from a program to StableHLO text, and the emitter that rules use.
 
 A lowering rule is written beside its primitive, as ``rule(emit, *values, **params)``, and only ever
-talks to `Emitter`. What it gets are `Value` objects: names of things that the text has computed, with
-a shape and a dtype, that can be added, multiplied and compared like arrays. Python scalars may stand
-wherever a value is expected and are weak, as they are in NumPy.
+talks to `Emitter`. What it gets are `Value` objects: names of things that the text has computed,
+with a shape and a dtype, that can be added, multiplied and compared like arrays. Python scalars may
+stand wherever a value is expected and are weak, as they are in NumPy.
 
 Every operation here is pure, so a line that was already emitted is never emitted again: common
 subexpressions inside and between rules cost nothing.
 
 Two things that NumPy does and StableHLO does not: negative indices count from the end (`gather` and
-`scatter` add the size where an index is negative), and an index out of range raises (XLA cannot raise;
-the recording call, which is eager, does; later calls clamp on reading and drop on writing).
+`scatter` add the size where an index is negative), and an index out of range raises (XLA cannot
+raise; the recording call, which is eager, does; later calls clamp on reading and drop on writing).
 """
 
 from __future__ import annotations
 
 import operator
+import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -27,7 +28,7 @@ __all__ = ["Emitter", "LoweringError", "Value", "lower", "type_text"]
 
 
 class LoweringError(NotImplementedError):
-    """This program cannot be written as StableHLO; the replay runs it with NumPy instead."""
+    """A program that cannot be written as StableHLO; replay runs it with NumPy instead."""
 
 
 Shape = tuple[int, ...]
@@ -57,7 +58,7 @@ _ON_INTEGERS = frozenset(
     {"abs", "negate", "not", "sign", "popcnt", "count_leading_zeros", "optimization_barrier"}
 )
 
-_WEAK = {bool: np.dtype(bool), int: np.dtype(np.int64)}
+_NAME = re.compile(r"%\d+")
 
 
 def element_type(dtype: npt.DTypeLike) -> str:
@@ -258,8 +259,8 @@ class Emitter:
     Attributes
     ----------
     out : object or tuple of object
-        Shape and dtype (``.shape``, ``.dtype``) of the output of the equation that is being lowered;
-        a tuple of them where the primitive has several outputs.
+        Shape and dtype (``.shape``, ``.dtype``) of the output of the equation that is being
+        lowered; a tuple of them where the primitive has several outputs.
 
     Examples
     --------
@@ -270,9 +271,9 @@ class Emitter:
     module @autodiff {
       func.func public @main(%arg0: tensor<3xf64>) -> (tensor<3xf64>) {
         %0 = stablehlo.sine %arg0 : tensor<3xf64>
-        %1 = stablehlo.constant dense<2.0> : tensor<3xf64>
-        %2 = stablehlo.multiply %0, %1 : tensor<3xf64>
-        return %2 : tensor<3xf64>
+        %3 = stablehlo.constant dense<2.0> : tensor<3xf64>
+        %4 = stablehlo.multiply %0, %3 : tensor<3xf64>
+        return %4 : tensor<3xf64>
       }
     }
     """
@@ -283,7 +284,8 @@ class Emitter:
         self.lines: list[str] = []
         self._known: dict[tuple[str, str], Any] = {}
         self._count = 0
-        # Names of constants whose every element is one number: a broadcast of one is a constant too.
+        # Names of constants whose every element is one number: a broadcast of one is a constant
+        # too.
         self._splats: dict[str, Any] = {}
 
     # ---------------------------------------------------------------- what goes in and out
@@ -296,12 +298,10 @@ class Emitter:
 
     def module(self, outputs: Sequence[Value]) -> str:
         """The text of the whole program, which returns `outputs`."""
-        arguments = ", ".join(
-            f"{v.name}: {type_text(v.shape, v.dtype)}" for v in self.arguments
-        )
+        arguments = ", ".join(f"{v.name}: {type_text(v.shape, v.dtype)}" for v in self.arguments)
         types = ", ".join(type_text(v.shape, v.dtype) for v in outputs)
         names = ", ".join(v.name for v in outputs)
-        body = "\n".join("    " + line for line in self.lines)
+        body = "\n".join("    " + line for line in self._needed(outputs))
         returned = f"return {names} : {types}" if outputs else "return"
         return (
             "module @autodiff {\n"
@@ -309,6 +309,17 @@ class Emitter:
             + (body + "\n" if body else "")
             + f"    {returned}\n  }}\n}}"
         )
+
+    def _needed(self, outputs: Sequence[Value]) -> list[str]:
+        """The lines on which `outputs` depend; constants are often made only to be converted."""
+        needed = {v.name.partition("#")[0] for v in outputs}
+        kept = []
+        for line in reversed(self.lines):
+            name = _NAME.match(line)
+            if name is not None and name.group() in needed:
+                kept.append(line)
+                needed.update(_NAME.findall(line))
+        return kept[::-1]
 
     def value(self, x: Any, dtype: npt.DTypeLike | None = None) -> Value:
         """`x` itself where it is a value, else a constant; Python scalars are weak."""
@@ -417,9 +428,7 @@ class Emitter:
         dtype = np.dtype(dtype)
         shape = tuple(shape)
         if 0 in shape:
-            return self._line(
-                "stablehlo.constant dense<>", type_text(shape, dtype), shape, dtype
-            )
+            return self._line("stablehlo.constant dense<>", type_text(shape, dtype), shape, dtype)
         scalar = np.asarray(x, dtype)
         value = self._line(
             f"stablehlo.constant {_dense_text(scalar)}", type_text(shape, dtype), shape, dtype
@@ -446,9 +455,7 @@ class Emitter:
         if v.dtype.kind == "c" and dtype.kind != "c":
             return self.convert(self.unary("real", v), dtype)
         source, target = type_text(v.shape, v.dtype), type_text(v.shape, dtype)
-        return self._line(
-            f"stablehlo.convert {v.name}", f"({source}) -> {target}", v.shape, dtype
-        )
+        return self._line(f"stablehlo.convert {v.name}", f"({source}) -> {target}", v.shape, dtype)
 
     def bitcast(self, v: Value, dtype: npt.DTypeLike) -> Value:
         """The same bits read as another dtype of the same size."""
@@ -562,7 +569,8 @@ class Emitter:
             ai, bi = self.unary("imag", a), self.unary("imag", b)
             strict = {"LE": "LT", "GE": "GT"}.get(direction, direction)
             same = self.compare(ar, br, "EQ") & self.compare(ai, bi, direction)
-            return self.compare(ar, br, strict) | same
+            ordered = self.compare(ai, ai, "EQ") & self.compare(bi, bi, "EQ")
+            return (self.compare(ar, br, strict) & ordered) | same
         how = {"f": "FLOAT", "c": "FLOAT", "i": "SIGNED"}.get(kind, "UNSIGNED")
         boolean = np.dtype(bool)
         types = type_text(a.shape, a.dtype)
@@ -628,9 +636,7 @@ class Emitter:
         if v.name in self._splats:
             return self.full(shape, self._splats[v.name], v.dtype)
         source, target = type_text(v.shape, v.dtype), type_text(shape, v.dtype)
-        return self._line(
-            f"stablehlo.reshape {v.name}", f"({source}) -> {target}", shape, v.dtype
-        )
+        return self._line(f"stablehlo.reshape {v.name}", f"({source}) -> {target}", shape, v.dtype)
 
     def expand_dims(self, v: Any, axis: int | Sequence[int]) -> Value:
         """`v` with new axes of size 1 at the given places of the result."""
@@ -783,7 +789,8 @@ class Emitter:
         axes: int | Sequence[int] | None = None,
         keepdims: bool = False,
     ) -> Value:
-        """Reduction by ``"add"``, ``"multiply"``, ``"maximum"``, ``"minimum"``, ``"and"``, ``"or"``.
+        """Reduction by ``"add"``, ``"multiply"``, ``"maximum"``, ``"minimum"``, ``"and"``,
+        ``"or"``.
 
         ``axes=None`` means all of them. NaN propagates through maximum and minimum, as in NumPy.
         """
@@ -804,22 +811,21 @@ class Emitter:
         return self.reshape(v, kept) if keepdims else v
 
     def argreduce(self, v: Any, name: str, axis: int, keepdims: bool = False) -> Value:
-        """Position of the first ``"maximum"`` or ``"minimum"`` along `axis`; NaN wins, as in NumPy."""
-        v = self.value(v)
+        """Position of the first ``"maximum"`` or ``"minimum"`` along `axis`; NaN wins, as in
+        NumPy.""" v = self.value(v)
         if v.dtype.kind == "b":
             v = self.convert(v, np.uint8)
         axis %= v.ndim
         shape = v.shape[:axis] + v.shape[axis + 1 :]
         index = np.dtype(np.int64)
         start = self._neutral(name, v.dtype)
-        zero = self.constant(0, index)
         places = self.iota(v.shape, axis, index)
         item, place, truth = (type_text((), d) for d in (v.dtype, index, np.dtype(bool)))
         how = {"f": "FLOAT", "i": "SIGNED"}.get(v.dtype.kind, "UNSIGNED")
         better = "GT" if name == "maximum" else "LT"
-        # The first operand wins when it is better or NaN; a tie, or two NaN, goes to the lower index.
-        # (A NaN start cannot occur; an infinite start ties with an infinite element, whose index
-        # then has to win although 0 is lower: the start carries the index of no element.)
+        # The first operand wins when it is better or NaN; a tie, or two NaN, goes to the lower
+        # index. (A NaN start cannot occur; an infinite start ties with an infinite element, whose
+        # index then has to win although 0 is lower: the start carries the index of no element.)
         last = self.constant(np.iinfo(index).max, index)
         region = (
             f"({{\n    ^bb0(%a: {item}, %i: {place}, %b: {item}, %j: {place}):\n"
@@ -839,7 +845,6 @@ class Emitter:
             f"      %k = stablehlo.select %pick, %i, %j : {truth}, {place}\n"
             f"      stablehlo.return %x, %k : {item}, {place}\n    }})"
         )
-        del zero
         _, found = self.op(
             "reduce",
             v,
@@ -930,16 +935,12 @@ class Emitter:
         self, v: Value, indices: Sequence[Any], axes: Sequence[int] | None
     ) -> tuple[Value, list[int], Shape]:
         dims = list(range(len(indices))) if axes is None else [k % v.ndim for k in axes]
-        wrapped = [
-            self.wrap_index(i, v.shape[k]) for i, k in zip(indices, dims, strict=True)
-        ]
+        wrapped = [self.wrap_index(i, v.shape[k]) for i, k in zip(indices, dims, strict=True)]
         shape = np.broadcast_shapes(*[i.shape for i in wrapped])
         columns = [self.reshape(self.broadcast(i, shape), (*shape, 1)) for i in wrapped]
         return self.concatenate(columns, len(shape)), dims, shape
 
-    def gather(
-        self, v: Any, indices: Sequence[Any], axes: Sequence[int] | None = None
-    ) -> Value:
+    def gather(self, v: Any, indices: Sequence[Any], axes: Sequence[int] | None = None) -> Value:
         """``v`` indexed by integer arrays along `axes`, as NumPy's advanced indexing.
 
         Parameters
@@ -1181,32 +1182,45 @@ def _comparator(dtype: np.dtype) -> str:
             f"      stablehlo.return %r : {truth}\n"
         )
 
-    def before(r: str, a: str, b: str, t: str) -> str:
-        types = f"({t}, {t}) -> {truth}"
-        return (
-            f"      %{r}l = stablehlo.compare LT, {a}, {b}, FLOAT : {types}\n"
-            f"      %{r}a = stablehlo.compare EQ, {a}, {a}, FLOAT : {types}\n"
-            f"      %{r}b = stablehlo.compare NE, {b}, {b}, FLOAT : {types}\n"
-            f"      %{r}n = stablehlo.and %{r}a, %{r}b : {truth}\n"
-            f"      %{r} = stablehlo.or %{r}l, %{r}n : {truth}\n"
-        )
+    lines: list[str] = []
+
+    def test(name: str, how: str, a: str, b: str, t: str) -> None:
+        lines.append(f"%{name} = stablehlo.compare {how}, {a}, {b}, FLOAT : ({t}, {t}) -> {truth}")
+
+    def both(name: str, a: str, b: str, op: str = "and") -> None:
+        lines.append(f"%{name} = stablehlo.{op} %{a}, %{b} : {truth}")
+
+    def choose(name: str, c: str, a: str, b: str) -> None:
+        lines.append(f"%{name} = stablehlo.select %{c}, %{a}, %{b} : {truth}, {truth}")
 
     if dtype.kind == "f":
-        return before("r", "%a0", "%b0", item) + f"      stablehlo.return %r : {truth}\n"
-    half = type_text((), np.dtype(f"f{dtype.itemsize // 2}"))
-    text = "".join(
-        f"      %{x}{p} = stablehlo.{part} %{x}0 : ({item}) -> {half}\n"
-        for x in "ab"
-        for p, part in (("r", "real"), ("i", "imag"))
-    )
-    text += before("p", "%ar", "%br", half) + before("q", "%br", "%ar", half)
-    text += before("s", "%ai", "%bi", half)
-    return text + (
-        f"      %d = stablehlo.not %q : {truth}\n"
-        f"      %e = stablehlo.and %d, %s : {truth}\n"
-        f"      %r = stablehlo.or %p, %e : {truth}\n"
-        f"      stablehlo.return %r : {truth}\n"
-    )
+        test("lt", "LT", "%a0", "%b0", item)
+        test("ao", "EQ", "%a0", "%a0", item)
+        test("bn", "NE", "%b0", "%b0", item)
+        both("last", "ao", "bn")
+        both("r", "lt", "last", "or")
+    else:
+        # NumPy's order: numbers, then NaN in the imaginary part, then in the real part.
+        half = type_text((), np.dtype(f"f{dtype.itemsize // 2}"))
+        for x in "ab":
+            for p, part in (("r", "real"), ("i", "imag")):
+                lines.append(f"%{x}{p} = stablehlo.{part} %{x}0 : ({item}) -> {half}")
+                test(f"{x}{p}o", "EQ", f"%{x}{p}", f"%{x}{p}", half)
+                test(f"{x}{p}n", "NE", f"%{x}{p}", f"%{x}{p}", half)
+        test("less", "LT", "%ar", "%br", half)
+        test("more", "GT", "%ar", "%br", half)
+        test("same", "EQ", "%ar", "%br", half)
+        test("ilt", "LT", "%ai", "%bi", half)
+        both("nans", "arn", "brn")
+        both("tie", "same", "nans", "or")
+        both("ifless", "aio", "bin", "or")
+        both("ifmore", "bin", "aio")
+        both("iftie", "ilt", "ifmore", "or")
+        choose("p", "tie", "iftie", "brn")
+        choose("q", "more", "ifmore", "p")
+        choose("r", "less", "ifless", "q")
+    lines.append(f"stablehlo.return %r : {truth}")
+    return "".join(f"      {line}\n" for line in lines)
 
 
 # ---------------------------------------------------------------------------------- whole programs
@@ -1221,7 +1235,8 @@ def lower(program: Any, packing: Any = None) -> str:
         Its arguments in the text are its inputs and then its captured arrays; its results are
         ``program.results``: outputs that are variables, then guarded values.
     packing : Packing, optional
-        How several arguments and results travel in one array each (see `autodiff.lowering.packing`).
+        How several arguments and results travel in one array each (see
+        `autodiff.lowering.packing`).
 
     Returns
     -------

@@ -104,7 +104,7 @@ def ones(
 def empty(
     shape: Any, dtype: Any = None, order: str = "C", *, device: Any = None, like: Any = None
 ) -> Any:
-    """Return an array of arbitrary values; inside a transform traced values can be written into it."""
+    """Return arbitrary values; inside a transform an array that takes traced values."""
     return _made(np.empty(shape, dtype, order, **_keywords(device, like)))
 
 
@@ -149,7 +149,7 @@ def identity(n: int, dtype: Any = None, *, like: Any = None) -> Any:
 
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float, *, like: Any = None) -> Any:
-    """Return ones at and below a diagonal; inside a transform traced values can be written into it."""
+    """Return ones at and below a diagonal; inside a transform they take traced values."""
     return _made(np.tri(N, M, k, dtype, **_keywords(None, like)))
 
 
@@ -198,7 +198,7 @@ def zeros_like(
     *,
     device: Any = None,
 ) -> Any:
-    """Return zeros of another array's shape and dtype; inside a transform they can be written into."""
+    """Return zeros like another array; inside a transform they take traced values."""
     return _zeros_like(a, dtype, order, subok, shape, device=device)
 
 
@@ -211,7 +211,7 @@ def ones_like(
     *,
     device: Any = None,
 ) -> Any:
-    """Return ones of another array's shape and dtype; inside a transform they can be written into."""
+    """Return ones like another array; inside a transform they take traced values."""
     return _ones_like(a, dtype, order, subok, shape, device=device)
 
 
@@ -225,7 +225,7 @@ def empty_like(
     *,
     device: Any = None,
 ) -> Any:
-    """Return arbitrary values of another array's shape; inside a transform they can be written into."""
+    """Return arbitrary values like another array; inside a transform they take traced ones."""
     return _empty_like(prototype, dtype, order, subok, shape, device=device)
 
 
@@ -260,42 +260,6 @@ register_array_function(np.full_like, full_like)
 # ---- arrays of given values ----------------------------------------------------------------------
 
 
-def _leaves(x: Any, leaves: list[Any]) -> tuple[int, ...] | None:
-    """Collect the scalars of a nested list in order; None where it holds arrays or is ragged."""
-    if not isinstance(x, (list, tuple)):
-        if ndim_of(x):
-            return None
-        leaves.append(x)
-        return ()
-    shape: tuple[int, ...] | None = ()
-    for k, part in enumerate(x):
-        found = _leaves(part, leaves)
-        if found is None or (k and found != shape):
-            return None
-        shape = found
-    return (len(x), *shape) if shape is not None else None
-
-
-def _stacked(x: Any) -> Any:
-    """A nested list that holds traced values, as one array."""
-    if not isinstance(x, (list, tuple)):
-        return x if isinstance(x, Tracer) else np.asarray(x)
-    leaves: list[Any] = []
-    shape = _leaves(x, leaves)
-    if shape is not None:
-        y = shapes.stack(*[v if isinstance(v, Tracer) else np.asarray(v)[()] for v in leaves])
-        return y if len(shape) == 1 else shapes.reshape(y, shape=shape)
-    rows = [_stacked(part) for part in x]
-    first = shape_of(rows[0])
-    for row in rows:
-        if shape_of(row) != first:
-            raise ValueError(
-                "setting an array element with a sequence: the rows have the shapes "
-                f"{first} and {shape_of(row)}"
-            )
-    return shapes.stack(*rows, axis=0)
-
-
 @overloads(np.array)
 def array(
     object: Any,
@@ -308,12 +272,12 @@ def array(
     ndmax: int = 0,
     like: Any = None,
 ) -> Any:
-    """Return an array of nested lists, which may hold traced values; traced if anything in it is."""
+    """Return an array of nested lists; traced where anything in them is."""
     if isinstance(object, Tracer):
         y = object
         fresh = False
     else:
-        y = _stacked(object)
+        y = shapes.stacked(object)
         fresh = True
     if dtype is not None and np.dtype(dtype) != dtype_of(y):
         y = astype(y, dtype)
@@ -443,8 +407,11 @@ def arange(
         x.__index__() if isinstance(x, Tracer) else x for x in (start_or_stop, stop, step)
     )
     if stop is None:
-        return _made(np.arange(0, start_or_stop, step, dtype=dtype, **keywords)
-                     if step != 1 else np.arange(start_or_stop, dtype=dtype, **keywords))
+        return _made(
+            np.arange(0, start_or_stop, step, dtype=dtype, **keywords)
+            if step != 1
+            else np.arange(start_or_stop, dtype=dtype, **keywords)
+        )
     return _made(np.arange(start_or_stop, stop, step, dtype=dtype, **keywords))
 
 

@@ -11,7 +11,6 @@ from autodiff._kernels.tracer import (
     Tracer,
     concrete,
     dtype_of,
-    is_traced,
     ndim_of,
     register_method,
     register_ufunc_method,
@@ -20,9 +19,7 @@ from autodiff._kernels.tracer import (
 from autodiff.errors import TracerConversionError
 from autodiff.numpy.creation import cast
 from autodiff.numpy.overloading import (
-    MISSING,
     axis_in_range,
-    holds_tracer,
     operand,
     overloads,
     unsupported,
@@ -32,7 +29,6 @@ from autodiff.numpy.shaping import broadcast_arrays, ravel, size_of
 from autodiff.primitives import indexing, reductions, shapes
 from autodiff.primitives.elementwise import (
     equal,
-    floor_divide,
     greater,
     greater_equal,
     isnan,
@@ -41,6 +37,8 @@ from autodiff.primitives.elementwise import (
     negative,
     not_equal,
     remainder,
+)
+from autodiff.primitives.elementwise import (
     select as choose_between,
 )
 
@@ -323,9 +321,8 @@ def lexsort(keys: Any, axis: int = -1) -> Any:
     return order
 
 
-def _kth(kth: Any, n: int) -> Any:
-    kths = tuple(int(k) for k in kth) if isinstance(kth, (tuple, list, np.ndarray)) else int(kth)
-    return kths
+def _kth(kth: Any) -> Any:
+    return tuple(map(int, kth)) if isinstance(kth, (tuple, list, np.ndarray)) else int(kth)
 
 
 @overloads(np.partition)
@@ -338,7 +335,7 @@ def partition(
     if axis is None:
         x, axis = ravel(x), 0
     axis = axis_in_range(axis, ndim_of(x))
-    places = indexing.argpartition(x, kth=_kth(kth, shape_of(x)[axis]), axis=axis, kind=kind)
+    places = indexing.argpartition(x, kth=_kth(kth), axis=axis, kind=kind)
     return indexing.gather_along(x, places, axis, distinct=True)
 
 
@@ -352,7 +349,7 @@ def argpartition(
     if axis is None:
         x, axis = ravel(x), 0
     axis = axis_in_range(axis, ndim_of(x))
-    return indexing.argpartition(x, kth=_kth(kth, shape_of(x)[axis]), axis=axis, kind=kind)
+    return indexing.argpartition(x, kth=_kth(kth), axis=axis, kind=kind)
 
 
 # ---- looking up ----------------------------------------------------------------------------------
@@ -380,15 +377,13 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
         if (steps > 0).any():
             raise ValueError("bins must be monotonically increasing or decreasing")
         n = shape_of(bins)[0]
-        return n - indexing.searchsorted(
-            bins[::-1], operand(x), side="right" if right else "left"
-        )
+        return n - indexing.searchsorted(bins[::-1], operand(x), side="right" if right else "left")
     return indexing.searchsorted(bins, operand(x), side="left" if right else "right")
 
 
 def _mask_indices(x: Any) -> tuple[Any, ...]:
     """The indices of what is not zero, one array for each axis."""
-    mask = x if dtype_of(x) == bool else not_equal(x, 0)
+    mask = x if dtype_of(x).kind == "b" else not_equal(x, 0)
     if ndim_of(mask) == 0:
         raise ValueError(
             "Calling nonzero on 0d arrays is not allowed. Use np.atleast_1d(scalar).nonzero() "
@@ -509,8 +504,7 @@ def interp(
     first = fp[0] if left is None else left
     last = fp[-1] if right is None else right
     if n == 1:
-        y = choose_between(less(x, xp[0]), first, choose_between(greater(x, xp[0]), last, fp[0]))
-        return y
+        return choose_between(less(x, xp[0]), first, choose_between(greater(x, xp[0]), last, fp[0]))
     j = indexing.searchsorted(xp, x, side="right") - 1
     j = choose_between(less(j, 0), 0, choose_between(greater(j, n - 2), n - 2, j))
     x0, x1 = indexing.take(xp, j, axis=0), indexing.take(xp, j + 1, axis=0)
@@ -526,7 +520,9 @@ def interp(
 
 
 register_method("take", take.__wrapped__)  # type: ignore[attr-defined]
-register_method("compress", lambda x, condition, axis=None, out=None: compress(condition, x, axis, out))
+register_method(
+    "compress", lambda x, condition, axis=None, out=None: compress(condition, x, axis, out)
+)
 register_method("choose", choose.__wrapped__)  # type: ignore[attr-defined]
 register_method("put", put.__wrapped__)  # type: ignore[attr-defined]
 register_method("sort", _sort_in_place)

@@ -1,8 +1,8 @@
 """How a NumPy function gets a traced twin.
 
-`overloads(np.sum)` makes of an implementation for traced arguments a function with NumPy's signature
-that is NumPy's own wherever nothing is traced, and registers the implementation for plain NumPy, so
-that `numpy.sum(tracer)` finds it too.
+`overloads(np.sum)` makes of an implementation for traced arguments a function with NumPy's
+signature that is NumPy's own wherever nothing is traced, and registers the implementation for plain
+NumPy, so that `numpy.sum(tracer)` finds it too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from autodiff._kernels.tracer import (
 from autodiff.errors import TracerConversionError, UnsupportedFunctionError
 
 __all__ = [
-    "holds_tracer",
     "axis_in_range",
+    "holds_tracer",
     "overloads",
     "unsupported",
     "write_out",

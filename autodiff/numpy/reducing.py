@@ -21,7 +21,6 @@ from autodiff.numpy.overloading import (
     MISSING,
     axes_in_range,
     axis_in_range,
-    holds_tracer,
     operand,
     overloads,
     unsupported,
@@ -33,6 +32,7 @@ from autodiff.primitives.elementwise import (
     absolute,
     conjugate,
     divide,
+    equal,
     isnan,
     less_equal,
     logical_not,
@@ -40,10 +40,8 @@ from autodiff.primitives.elementwise import (
     minimum,
     multiply,
     not_equal,
-    power,
     real,
     select,
-    square,
     subtract,
 )
 
@@ -125,7 +123,7 @@ def _masked(where: Any) -> bool:
 
 
 @overloads(np.sum)
-def sum(  # noqa: A001
+def sum(
     a: Any,
     axis: Any = None,
     dtype: Any = None,
@@ -196,7 +194,7 @@ def mean(
 
 def _over(total: Any, count: Any) -> Any:
     """A total divided by a count, in the total's dtype whatever the count's is."""
-    y = divide(total, count)
+    y = total / count
     had = dtype_of(total)
     return y if had.kind not in "fc" or dtype_of(y) == had else cast(y, had)
 
@@ -229,12 +227,12 @@ def average(
             raise TypeError("Axis must be specified when shapes of a and weights differ.")
         axes = axes_in_range(axis, ndim_of(a))
         if shape_of(w) != tuple(shape_of(a)[k] for k in axes):
-            raise ValueError("Shape of weights must be consistent with shape of a along specified axis.")
+            raise ValueError(
+                "Shape of weights must be consistent with shape of a along specified axis."
+            )
         order = sorted(range(len(axes)), key=axes.__getitem__)
         w = shapes.transpose(w, axes=tuple(order))
-        w = shapes.reshape(
-            w, shape=tuple(n if k in axes else 1 for k, n in enumerate(shape_of(a)))
-        )
+        w = shapes.reshape(w, shape=tuple(n if k in axes else 1 for k, n in enumerate(shape_of(a))))
     total = sum(w, axis, keepdims=keepdims) if shape_of(w) == shape_of(a) else sum(w)
     if shape_of(w) != shape_of(a):
         total = sum(w, axis, keepdims=keepdims)
@@ -279,8 +277,14 @@ def _variance(
         squares = real(multiply(apart, conjugate(apart)))
     else:
         squares = multiply(apart, apart)
-    total = sum(squares, axis, dtype if dtype is None or dtype.kind != "c" else None, None, keep,
-                where=where)
+    total = sum(
+        squares,
+        axis,
+        dtype if dtype is None or dtype.kind != "c" else None,
+        None,
+        keep,
+        where=where,
+    )
     free = maximum(count - ddof, 0) if masked else max_(count - ddof, 0)
     return _over(total, free)
 
@@ -358,7 +362,7 @@ def _extreme(
 
 
 @overloads(np.max)
-def max(  # noqa: A001
+def max(
     a: Any,
     axis: Any = None,
     out: Any = None,
@@ -371,7 +375,7 @@ def max(  # noqa: A001
 
 
 @overloads(np.min)
-def min(  # noqa: A001
+def min(
     a: Any,
     axis: Any = None,
     out: Any = None,
@@ -399,7 +403,9 @@ def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = MISSING) -> A
 # ---- truth, positions ----------------------------------------------------------------------------
 
 
-def _truth(primitive: Any, neutral: bool, a: Any, axis: Any, out: Any, keep: Any, where: Any) -> Any:
+def _truth(
+    primitive: Any, neutral: bool, a: Any, axis: Any, out: Any, keep: Any, where: Any
+) -> Any:
     x = operand(a)
     if _masked(where):
         x = select(where, not_equal(x, 0), neutral)
@@ -407,7 +413,7 @@ def _truth(primitive: Any, neutral: bool, a: Any, axis: Any, out: Any, keep: Any
 
 
 @overloads(np.any)
-def any(  # noqa: A001
+def any(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = MISSING, *, where: Any = MISSING
 ) -> Any:
     """Tell whether any element is not zero."""
@@ -415,7 +421,7 @@ def any(  # noqa: A001
 
 
 @overloads(np.all)
-def all(  # noqa: A001
+def all(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = MISSING, *, where: Any = MISSING
 ) -> Any:
     """Tell whether all elements are not zero."""
@@ -475,7 +481,9 @@ def _cumulative(
         x = shapes.reshape(x, shape=(1,))
     if axis is None:
         if ndim_of(x) >= 2:
-            raise ValueError("For arrays which have more than one dimension ``axis`` argument is required.")
+            raise ValueError(
+                "For arrays which have more than one dimension ``axis`` argument is required."
+            )
         axis = 0
     y = running(x, axis, dtype)
     if include_initial:
@@ -541,7 +549,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = MISSING, append: Any
         x = shapes.concatenate(*parts, axis=axis)
     lead = (EVERYTHING,) * axis
     later, earlier = (*lead, slice(1, None)), (*lead, slice(None, -1))
-    take_apart = not_equal if dtype_of(x) == bool else subtract
+    take_apart = not_equal if dtype_of(x).kind == "b" else subtract
     for _ in range(n):
         x = take_apart(x[later], x[earlier])
     return x
@@ -613,7 +621,9 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         if ndim_of(h):
             h = diff(h)
             if shape_of(h) != (n - 1,):
-                raise ValueError("when 1d, distances must match the length of the corresponding dimension")
+                raise ValueError(
+                    "when 1d, distances must match the length of the corresponding dimension"
+                )
             if not isinstance(h, Tracer) and (h == h[0]).all():
                 h = h[0]
         made.append(_gradient_along(f, h, k, edge_order))
@@ -667,6 +677,11 @@ def _gradient_along(f: Any, h: Any, axis: int, edge_order: int) -> Any:
 # ---- order statistics ----------------------------------------------------------------------------
 
 
+def _scalar(y: Any) -> Any:
+    """A choice between scalars is a 0-d array in NumPy; this makes it a scalar again."""
+    return y if ndim_of(y) else y[()]
+
+
 def _flattened(x: Any, axis: Any) -> tuple[Any, int, tuple[int, ...]]:
     """`x` with the axes to be reduced joined into the last one, that axis, and the kept shape."""
     shape = shape_of(x)
@@ -694,10 +709,10 @@ def median(
     x = indexing.sort(x, axis=k)
     lead = (EVERYTHING,) * k
     middle = x[(*lead, slice((n - 1) // 2, n // 2 + 1))]
-    y = reductions.mean(middle, axis=k)
     if dtype_of(x).kind in "fc":
-        top = x[(*lead, -1)]
-        y = select(isnan(top), top, y)
+        top = x[(*lead, slice(-1, None))]
+        middle = select(isnan(top), top, middle)
+    y = reductions.mean(middle, axis=k)
     if _keep(keepdims):
         y = shapes.reshape(y, shape=kept)
     return write_out(y, out)
@@ -722,23 +737,26 @@ def quantile(
         raise unsupported("quantile", f"method={method!r}", "only method='linear' has a derivative")
     if isinstance(q, Tracer):
         raise unsupported("quantile", "a traced q", "give q as a number or an ndarray")
+    weak = type(q) in (int, float)
+    x = operand(a)
     q = np.asarray(q)
     if not ((q >= 0) & (q <= 1)).all():
         raise ValueError("Quantiles must be in the range [0, 1]")
-    x, k, kept = _flattened(operand(a), axis)
+    x, k, kept = _flattened(x, axis)
     x = shapes.move_axis(x, k, 0)
     x = indexing.sort(x, axis=0)
     n = shape_of(x)[0]
     places = (n - 1) * q
     low = np.floor(places).astype(np.intp)
     high = np.minimum(low + 1, n - 1)
-    part = np.asarray(places - low).reshape(q.shape + (1,) * (ndim_of(x) - 1))
+    part = np.asarray(places - low, places.dtype)
+    part = float(part) if weak else part.reshape(q.shape + (1,) * (ndim_of(x) - 1))
     below, above = indexing.take(x, low, axis=0), indexing.take(x, high, axis=0)
     step = subtract(above, below)
     # NumPy interpolates from the nearer neighbour.
-    y = select(part >= 0.5, above - step * (1 - part), below + step * part)
+    y = select(np.asarray(part) >= 0.5, above - step * (1 - part), below + step * part)
     top = x[-1]
-    y = select(isnan(top), top, y)
+    y = _scalar(select(isnan(top), top, y))
     if _keep(keepdims):
         y = shapes.reshape(y, shape=q.shape + kept)
     return write_out(y, out)
@@ -757,8 +775,8 @@ def percentile(
     weights: Any = None,
 ) -> Any:
     """Return percentiles over axes, interpolated linearly between neighbours."""
-    return quantile(a, np.true_divide(q, 100), axis, out, overwrite_input, method, keepdims,
-                    weights=weights)
+    q = q / 100 if type(q) in (int, float) else np.true_divide(q, 100)
+    return quantile(a, q, axis, out, overwrite_input, method, keepdims, weights=weights)
 
 
 # ---- ignoring NaN --------------------------------------------------------------------------------
@@ -847,7 +865,7 @@ def _nan_variance(a: Any, axis: Any, dtype: Any, ddof: Any, keepdims: Any, where
         squares = multiply(apart, apart)
     free = subtract(_present(x, axis, _keep(keepdims)), ddof)
     y = _over(sum(squares, axis, None, None, keepdims), free)
-    return select(less_equal(free, 0), np.asarray(np.nan, dtype_of(y)), y)
+    return _scalar(select(less_equal(free, 0), np.asarray(np.nan, dtype_of(y)), y))
 
 
 @overloads(np.nanvar)
@@ -887,20 +905,25 @@ def nanstd(
     if mean is not MISSING:
         raise unsupported("nanstd", "mean", "leave it out")
     ddof = ddof if correction is MISSING else correction
-    return write_out(
-        reductions.root(_nan_variance(a, axis, dtype, ddof, keepdims, where)), out
-    )
+    return write_out(reductions.root(_nan_variance(a, axis, dtype, ddof, keepdims, where)), out)
 
 
 def _nan_extreme(
-    function: Any, missing: float, a: Any, axis: Any, out: Any, keepdims: Any, initial: Any, where: Any
+    function: Any,
+    missing: float,
+    a: Any,
+    axis: Any,
+    out: Any,
+    keepdims: Any,
+    initial: Any,
+    where: Any,
 ) -> Any:
     x = operand(a)
     if dtype_of(x).kind != "f":
         return function(x, axis, out, keepdims, initial, where)
     y = function(_without_nan(x, missing), axis, None, keepdims, initial, where)
     nothing = reductions.all(isnan(x), axis=_axis(axis, x), keepdims=_keep(keepdims))
-    return write_out(select(nothing, np.asarray(np.nan, dtype_of(x)), y), out)
+    return write_out(_scalar(select(nothing, np.asarray(np.nan, dtype_of(x)), y)), out)
 
 
 @overloads(np.nanmax)
@@ -943,7 +966,11 @@ def nanargmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = MISS
 
 @overloads(np.nanmedian)
 def nanmedian(
-    a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: Any = MISSING
+    a: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    keepdims: Any = MISSING,
 ) -> Any:
     """Return the median over axes of what is not NaN."""
     x, k, kept = _flattened(operand(a), axis)
@@ -952,7 +979,7 @@ def nanmedian(
     last = maximum(count - 1, 0)
     low = indexing.gather_along(x, (last // 2)[None, ...], 0)[0]
     high = indexing.gather_along(x, ((last + 1) // 2)[None, ...], 0)[0]
-    y = select(low == high, low, (low + high) / 2.0)
+    y = _scalar(select(equal(low, high), low, (low + high) / 2.0))
     if _keep(keepdims):
         y = shapes.reshape(y, shape=kept)
     return write_out(y, out)
@@ -998,8 +1025,8 @@ def _vector_norm(x: Any, ord: Any, axis: int, keep: bool) -> Any:
         return sum(cast(not_equal(x, 0), dtype_of(sizes)), axis, keepdims=keep)
     if ord == 1:
         return reductions.sum(sizes, axis=axis, keepdims=keep)
-    total = reductions.sum(power(sizes, ord), axis=axis, keepdims=keep)
-    return power(total, np.reciprocal(ord, dtype=dtype_of(total)))
+    total = reductions.sum(sizes**ord, axis=axis, keepdims=keep)
+    return total ** np.reciprocal(ord, dtype=dtype_of(total))
 
 
 def _matrix_norm(x: Any, ord: Any, axes: tuple[int, ...], keep: bool) -> Any:
@@ -1016,13 +1043,12 @@ def _matrix_norm(x: Any, ord: Any, axes: tuple[int, ...], keep: bool) -> Any:
         inner, outer = column, row
     else:
         raise ValueError("Invalid norm order for matrices.")
-    sums = reductions.sum(absolute(x), axis=inner, keepdims=True)
-    y = (reductions.max if ord > 0 else reductions.min)(sums, axis=outer, keepdims=True)
+    sums = reductions.sum(absolute(x), axis=inner)
+    outer -= outer > inner
+    y = (reductions.max if ord > 0 else reductions.min)(sums, axis=outer)
     if keep:
-        return y
-    return shapes.reshape(
-        y, shape=tuple(n for k, n in enumerate(shape_of(y)) if k not in axes)
-    )
+        y = shapes.reshape(y, shape=tuple(1 if k in axes else n for k, n in enumerate(shape_of(x))))
+    return y
 
 
 @overloads(np.linalg.vector_norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -153,9 +154,7 @@ def _turned(x: Any, axes: tuple[int, ...]) -> Any:
 
 
 @overloads(np.reshape)
-def reshape(
-    a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None
-) -> Any:
+def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
     """Return the elements of `a` in another shape."""
     y = _reshaped(operand(a), shape, order)
     return shapes.copy(y) if copy else y
@@ -276,9 +275,7 @@ def matrix_transpose(x: Any, /) -> Any:
     """Return `x` with its last two axes exchanged."""
     ndim = ndim_of(x)
     if ndim < 2:
-        raise ValueError(
-            f"Input array must be at least 2-dimensional, but it is {ndim}"
-        )
+        raise ValueError(f"Input array must be at least 2-dimensional, but it is {ndim}")
     return _turned(x, (*range(ndim - 2), ndim - 1, ndim - 2))
 
 
@@ -335,9 +332,7 @@ def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
     """Return the arrays broadcast against each other."""
     arrays = [operand(x) for x in args]
     shape = np.broadcast_shapes(*(shape_of(x) for x in arrays))
-    return tuple(
-        x if shape_of(x) == shape else shapes.broadcast_to(x, shape=shape) for x in arrays
-    )
+    return tuple(x if shape_of(x) == shape else shapes.broadcast_to(x, shape=shape) for x in arrays)
 
 
 @overloads(np.meshgrid)
@@ -403,7 +398,7 @@ def concatenate(
     dtype: Any = None,
     casting: str = "same_kind",
 ) -> Any:
-    """Return the arrays joined along an existing axis, or flattened and joined for ``axis=None``."""
+    """Return the arrays joined along an existing axis (``axis=None``: flattened first)."""
     made = _cast_all(_arrays(arrays), dtype, casting)
     if axis is None:
         made, axis = [ravel(x) for x in made], 0
@@ -455,9 +450,7 @@ def dstack(tup: Any) -> Any:
 @overloads(np.column_stack)
 def column_stack(tup: Any) -> Any:
     """Return vectors as the columns of a matrix."""
-    made = [
-        shapes.reshape(x, shape=(size_of(x), 1)) if ndim_of(x) < 2 else x for x in _arrays(tup)
-    ]
+    made = [shapes.reshape(x, shape=(size_of(x), 1)) if ndim_of(x) < 2 else x for x in _arrays(tup)]
     return _joined(made, 1)
 
 
@@ -500,7 +493,7 @@ def block(arrays: Any) -> Any:
 
 def _pieces(x: Any, cuts: list[int], axis: int) -> list[Any]:
     lead = (EVERYTHING,) * axis
-    return [x[(*lead, slice(a, b))] for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [x[(*lead, slice(a, b))] for a, b in pairwise(cuts)]
 
 
 @overloads(np.array_split)
@@ -687,7 +680,7 @@ def _ramp(edge: Any, width: int, end: Any, axis: int) -> Any:
 
 @overloads(np.pad)
 def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    """Return `array` with a border: constant, edge, reflect, symmetric, wrap, empty or linear_ramp."""
+    """Return `array` with a border; statistics as a border are not supported."""
     x = operand(array)
     shape = shape_of(x)
     ndim = len(shape)
@@ -711,7 +704,9 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
         return x
     if mode in ("edge", "reflect", "symmetric", "wrap"):
         if kwargs.pop("reflect_type", "even") != "even":
-            raise unsupported("pad", "reflect_type='odd'", "write 2 * edge minus the even reflection")
+            raise unsupported(
+                "pad", "reflect_type='odd'", "write 2 * edge minus the even reflection"
+            )
         _no_more(kwargs, mode)
         for axis, pair in enumerate(widths):
             if pair != (0, 0):
@@ -812,12 +807,10 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     full = list(shape)
     full[axis] = len(old) + len(new)
     lead = (indexing.ALL,) * axis
-    y = indexing.scatter(
-        arr, old, index=(*lead, indexing.ARRAY), shape=tuple(full), distinct=True
-    )
+    y = indexing.scatter(arr, old, index=(*lead, indexing.ARRAY), shape=tuple(full), distinct=True)
     values = indexing.cast_for(values, dtype_of(arr))
     if ndim_of(values) > len(shape):
-        values = shapes.reshape(values, shape=shape_of(values)[-len(shape):])
+        values = shapes.reshape(values, shape=shape_of(values)[-len(shape) :])
     return indexing.index_set(y, values, new, index=(*lead, indexing.ARRAY), distinct=True)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from autodiff._kernels.loops import row_facts, row_names, scale_ufunc
 from autodiff._kernels.primitive import Elementwise, Primitive
-from autodiff._kernels.tracer import dtype_of, register_ufunc
+from autodiff._kernels.tracer import dtype_of, register_operator, register_ufunc
 from autodiff.primitives import table
 
 __all__ = [  # noqa: PLE0604 - the names of rows are strings
@@ -28,6 +28,7 @@ __all__ = [  # noqa: PLE0604 - the names of rows are strings
     "i0",
     "i1",
     "imag",
+    "power_operator",
     "real",
     "round",
     "scale",
@@ -136,9 +137,10 @@ def _primitive(opcode: int, row: table.Row) -> Elementwise:
     return primitive
 
 
-def _differentiate(opcode: int, row: table.Row, names: dict[str, Any]) -> None:
-    """Give a row's primitive the derivatives of the table."""
-    primitive = names[row.name]
+def _differentiate(
+    opcode: int, row: table.Row, names: dict[str, Any], primitive: Elementwise
+) -> None:
+    """Give a primitive the derivatives of a row of the table."""
     constants, reads = row_facts(opcode)
     for k, text in enumerate(row.derivatives):
         if text is None:
@@ -160,8 +162,25 @@ if row_names() != list(PRIMITIVES):
 
 _names = vocabulary({**PRIMITIVES, "scale": scale, "select": select})
 for _opcode, _row in enumerate(table.ROWS):
-    _differentiate(_opcode, _row, _names)
+    _differentiate(_opcode, _row, _names, PRIMITIVES[_row.name])
 globals().update(PRIMITIVES)
+
+
+
+def _operator_power(a: Any, b: Any) -> Any:
+    """`a ** b`, for which NumPy's operator takes other roads than `np.power` (other last bits)."""
+    if not isinstance(a, (np.ndarray, np.generic)) and not isinstance(b, (np.ndarray, np.generic)):
+        a = np.complex128(a) if isinstance(a, complex) else np.float64(a)
+        b = np.complex128(b) if isinstance(b, complex) else np.float64(b)
+    return a**b
+
+
+# The operator `**`: the rules of `power`, the value of NumPy's operator.
+power_operator = Elementwise("power_operator", _operator_power, -1, 2)
+_power = list(PRIMITIVES).index("power")
+_differentiate(_power, table.ROWS[_power], _names, power_operator)
+power_operator.lowering(lambda emit, a, b: PRIMITIVES["power"].lowering_rule(emit, a, b))
+register_operator("power", power_operator)
 
 register_ufunc(np.ldexp, PRIMITIVES["ldexp"])
 register_ufunc("psi", PRIMITIVES["digamma"])  # SciPy's ufunc behind the name `digamma`

@@ -1,9 +1,9 @@
 """Indexing: reading and writing parts of an array, and everything that is sorted or looked up.
 
 An index is split in two. Its structure is a static, hashable parameter, `index`: a tuple of ints,
-None, Ellipsis, `(start, stop, step)` for a slice, and `ARRAY` where an integer array goes. The arrays
-are operands, since they may be traced themselves. Boolean masks become the indices of what they
-select. `distinct=True` states that no element is addressed twice, which makes the adjoint a plain
+None, Ellipsis, `(start, stop, step)` for a slice, and `ARRAY` where an integer array goes. The
+arrays are operands, since they may be traced themselves. Boolean masks become the indices of what
+they select. `distinct=True` states that no element is addressed twice, which makes the adjoint a plain
 write; basic indices are always distinct.
 
 `gather` and `scatter` are each other's adjoints:
@@ -26,6 +26,7 @@ from autodiff._kernels.primitive import Primitive
 from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
+    holds_tracer,
     ndim_of,
     register_getitem,
     register_index_set,
@@ -40,6 +41,7 @@ from autodiff.primitives.shapes import (
     discretize,
     lanes,
     reshape,
+    stacked,
     transpose,
 )
 
@@ -80,7 +82,9 @@ def numpy_index(index: Index, arrays: tuple[Any, ...]) -> Index:
     if not arrays:
         return _basic(index)
     rest = iter(arrays)
-    return tuple(next(rest) if entry is ARRAY or entry == ARRAY else entry for entry in _basic(index))
+    return tuple(
+        next(rest) if entry is ARRAY or entry == ARRAY else entry for entry in _basic(index)
+    )
 
 
 def complete(index: Index, ndim: int) -> Index:
@@ -128,9 +132,7 @@ class Layout:
             self.place = positions[0]
 
 
-def _lane_arrays(
-    size: int, batched: tuple, arrays: tuple[Any, ...]
-) -> tuple[list[Any], int]:
+def _lane_arrays(size: int, batched: tuple, arrays: tuple[Any, ...]) -> tuple[list[Any], int]:
     """Index arrays that broadcast with the batch axis in front, and a lane's dimensions."""
     advanced = 0
     for is_batched, a in zip(batched, arrays, strict=True):
@@ -297,14 +299,18 @@ def _update(v: Any, batched: bool, size: int, lane_ndim: int, order: Any) -> Any
     """An update laid out as the batch's index wants it."""
     shape = shape_of(v)
     lane = shape[1:] if batched else shape
-    v = reshape(
-        v, shape=(shape[0] if batched else 1, *(1,) * (lane_ndim - len(lane)), *lane)
-    )
+    v = reshape(v, shape=(shape[0] if batched else 1, *(1,) * (lane_ndim - len(lane)), *lane))
     return v if order is None else transpose(v, axes=_inverse(order))
 
 
 def _scatter_batch(
-    size: int, batched: tuple, v: Any, *arrays: Any, index: Index, shape: Any, distinct: bool = False
+    size: int,
+    batched: tuple,
+    v: Any,
+    *arrays: Any,
+    index: Index,
+    shape: Any,
+    distinct: bool = False,
 ) -> Any:
     many, made, order, lane_ndim = _batched_index(
         size, index, len(shape), batched[1:], arrays, True
@@ -323,7 +329,13 @@ def _whole(shape: tuple[int, ...], order: Any, size: int) -> tuple[int, ...]:
 
 def _writing_batch(primitive: Primitive) -> Any:
     def rule(
-        size: int, batched: tuple, x: Any, v: Any, *arrays: Any, index: Index, distinct: bool = False
+        size: int,
+        batched: tuple,
+        x: Any,
+        v: Any,
+        *arrays: Any,
+        index: Index,
+        distinct: bool = False,
     ) -> Any:
         x = lanes(size, batched[0], x)
         many, made, order, lane_ndim = _batched_index(
@@ -382,10 +394,10 @@ def _windows(x_shape: tuple[int, ...], entries: Index) -> tuple[list, list, list
     return starts, stops, steps, backward, shape
 
 
-def _emit_parts(entries: Index, arrays: tuple) -> tuple[list, list, list]:
-    """The axes that arrays address, the arrays themselves (ints among them as 0), the result's order.
+def _emit_parts(entries: Index, arrays: tuple) -> tuple[list, list]:
+    """The axes that arrays address, and the arrays.
 
-    Ints were cut to one element before, so that 0 is their index.
+    Ints among them were cut to one element before, so that 0 is their index.
     """
     axes, values, rest = [], [], iter(arrays)
     axis = 0
@@ -399,7 +411,7 @@ def _emit_parts(entries: Index, arrays: tuple) -> tuple[list, list, list]:
             axes.append(axis)
             values.append(0)
         axis += 1
-    return axes, values, []
+    return axes, values
 
 
 def _advanced_ndim(arrays: tuple) -> int:
@@ -410,9 +422,7 @@ def _advanced_ndim(arrays: tuple) -> int:
     return n
 
 
-def _gather_lowering(
-    emit: Any, x: Any, *arrays: Any, index: Index, distinct: bool = False
-) -> Any:
+def _gather_lowering(emit: Any, x: Any, *arrays: Any, index: Index, distinct: bool = False) -> Any:
     layout = Layout(index, len(x.shape), _advanced_ndim(arrays))
     starts, stops, steps, backward, _ = _windows(x.shape, layout.entries)
     x = emit.slice(x, starts, stops, steps)
@@ -420,7 +430,7 @@ def _gather_lowering(
         x = emit.reverse(x, tuple(backward))
     if not arrays:
         return emit.reshape(x, emit.out.shape)
-    axes, values, _ = _emit_parts(layout.entries, arrays)
+    axes, values = _emit_parts(layout.entries, arrays)
     y = emit.gather(x, values, axes)
     return emit.reshape(_from_front(emit, y, layout), emit.out.shape)
 
@@ -472,9 +482,7 @@ def _result_shape(layout: Layout, x_shape: tuple[int, ...], arrays: tuple) -> tu
     return tuple(full), tuple(bare)
 
 
-def _emit_write(
-    emit: Any, x: Any, v: Any, arrays: tuple, index: Index, combine: str
-) -> Any:
+def _emit_write(emit: Any, x: Any, v: Any, arrays: tuple, index: Index, combine: str) -> Any:
     """`x` with `v` set or added at an index; `x` None stands for zeros of ``emit.out``."""
     shape = emit.out.shape
     dtype = emit.out.dtype
@@ -484,11 +492,13 @@ def _emit_write(
     if len(v.shape) > len(full):
         v = emit.reshape(v, v.shape[len(v.shape) - len(full) :])
     v = emit.reshape(emit.broadcast(v, full), bare)
-    starts, stops, steps, backward, window = _windows(shape, layout.entries)
+    starts, _, steps, backward, window = _windows(shape, layout.entries)
     if arrays:
         base = emit.zeros(shape, dtype) if x is None else x
         v = _to_front(emit, v, layout)
-        return _emit_scatter(emit, base, v, arrays, layout, starts, steps, backward, window, combine)
+        return _emit_scatter(
+            emit, base, v, arrays, layout, starts, steps, backward, window, combine
+        )
     v = emit.reshape(v, window)
     if 0 in window:
         return emit.zeros(shape, dtype) if x is None else x
@@ -530,11 +540,7 @@ def _emit_scatter(
     axes: list[int] = []
     rest = iter(arrays)
     a = layout.advanced
-    axis = outer = 0
-    partial = [
-        not (window[k] == n and k not in backward)
-        for k, n in enumerate(shape)
-    ]
+    partial = [not (window[k] == n and k not in backward) for k, n in enumerate(shape)]
     kept = [
         k
         for k, entry in enumerate(e for e in layout.entries if e is not None)
@@ -545,7 +551,7 @@ def _emit_scatter(
     # Updates: arrays' dimensions, then partial slices', then whole ones.
     order = (*range(a), *(a + kept.index(k) for k in sliced), *(a + kept.index(k) for k in whole))
     v = emit.transpose(v, order)
-    for entry in (e for e in layout.entries if e is not None):
+    for axis, entry in enumerate(e for e in layout.entries if e is not None):
         if entry == ARRAY or type(entry) is int:
             i = emit.wrap_index(next(rest) if entry == ARRAY else entry, shape[axis])
             i = emit.broadcast_in_dim(
@@ -564,8 +570,6 @@ def _emit_scatter(
             line = emit.constant(positions.reshape((n,) + (1,) * (len(sliced) - place - 1)))
             axes.append(axis)
             values.append(line)
-        axis += 1
-        outer += 1
     return emit.scatter(base, values, v, axes, combine)
 
 
@@ -689,10 +693,8 @@ def _is_mask(entry: Any) -> bool:
 def _index_array(entry: Any) -> Any:
     """A list (or anything array-like) as an index array; an empty one has integers."""
     if isinstance(entry, (list, tuple)):
-        if _holds_tracer(entry):
-            from autodiff.numpy.creation import array
-
-            return array(entry)
+        if holds_tracer(entry):
+            return stacked(entry)
         made = np.asarray(entry)
         return made.astype(np.intp) if made.size == 0 and made.dtype.kind == "f" else made
     try:
@@ -706,15 +708,6 @@ def _index_array(entry: Any) -> Any:
             f"are valid indices, not {type(entry).__name__}"
         )
     return made
-
-
-def _holds_tracer(entry: Any) -> bool:
-    if isinstance(entry, (list, tuple)):
-        for part in entry:
-            if _holds_tracer(part):
-                return True
-        return False
-    return isinstance(entry, Tracer)
 
 
 def mask_to_indices(mask: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
@@ -799,10 +792,8 @@ def warn_complex(stacklevel: int = 3) -> None:
 def setitem(x: Any, index: Any, value: Any) -> Any:
     """The new value of the whole array after ``x[index] = value``."""
     if isinstance(value, (list, tuple)):
-        if _holds_tracer(value):
-            from autodiff.numpy.creation import array
-
-            value = array(value)
+        if holds_tracer(value):
+            value = stacked(value)
         else:
             value = np.asarray(value)
     dtype = dtype_of(x)
@@ -919,9 +910,7 @@ def _sort_tangent(t: Any, y: Any, x: Any, axis: int, kind: Any = None) -> Any:
 
 
 def _sort_adjoint(g: Any, y: Any, x: Any, axis: int, kind: Any = None) -> Any:
-    return scatter_along(
-        g, argsort(x, axis=axis, kind="stable"), axis, shape_of(x), distinct=True
-    )
+    return scatter_along(g, argsort(x, axis=axis, kind="stable"), axis, shape_of(x), distinct=True)
 
 
 sort = Primitive("sort", _sort)
@@ -956,9 +945,7 @@ def _searchsorted(x: Any, v: Any, side: str = "left") -> Any:
     return np.searchsorted(x, v, side)
 
 
-def _searchsorted_batch(
-    size: int, batched: tuple, x: Any, v: Any, side: str = "left"
-) -> Any:
+def _searchsorted_batch(size: int, batched: tuple, x: Any, v: Any, side: str = "left") -> Any:
     if not batched[0]:
         return searchsorted(x, v, side=side)
     # Counting instead of bisecting: every lane has its own sorted array.

@@ -138,7 +138,7 @@ def _sum_lowering(
     return emit.reduce(x, "add", _emitted_axes(x, axis), keepdims)
 
 
-sum = Primitive("sum", _sum)  # noqa: A001 - NumPy's name
+sum = Primitive("sum", _sum)
 sum.linear(0, _sum_adjoint, needs=())
 sum.batching(_reducing(sum))
 sum.lowering(_sum_lowering)
@@ -251,16 +251,12 @@ def _ties(x: Any, y: Any, axis: Axis, keepdims: bool) -> tuple[Any, Any]:
     return chosen, sum(chosen, axis=axis, keepdims=keepdims)
 
 
-def _extreme_tangent(
-    t: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False
-) -> Any:
+def _extreme_tangent(t: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     chosen, ties = _ties(x, y, axis, keepdims)
     return divide(sum(multiply(t, chosen), axis=axis, keepdims=keepdims), ties)
 
 
-def _extreme_adjoint(
-    g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False
-) -> Any:
+def _extreme_adjoint(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     chosen, ties = _ties(x, y, axis, keepdims)
     return multiply(kept(divide(g, ties), shape_of(x), axis, keepdims), chosen)
 
@@ -279,8 +275,8 @@ def _extreme(name: str, ufunc: np.ufunc, operation: str) -> Primitive:
     return primitive
 
 
-max = _extreme("max", np.maximum, "maximum")  # noqa: A001
-min = _extreme("min", np.minimum, "minimum")  # noqa: A001
+max = _extreme("max", np.maximum, "maximum")
+min = _extreme("min", np.minimum, "minimum")
 
 
 # ---- products ------------------------------------------------------------------------------------
@@ -295,7 +291,7 @@ def _along(axis: int, index: slice) -> tuple[slice, ...]:
 
 
 def _products_of_others(x: Any, axis: Axis, keepdims: bool) -> Any:
-    """For each element of `x`, the product of all others along `axis`; no division, so zeros are right."""
+    """For each element the product of all others along `axis`, without a division."""
     shape = shape_of(x)
     ndim = len(shape)
     axes = axes_of(axis, ndim)
@@ -589,8 +585,8 @@ def _truth(name: str, ufunc: np.ufunc, operation: str) -> Primitive:
     return primitive
 
 
-any = _truth("any", np.logical_or, "or")  # noqa: A001
-all = _truth("all", np.logical_and, "and")  # noqa: A001
+any = _truth("any", np.logical_or, "or")
+all = _truth("all", np.logical_and, "and")
 
 
 def _position(name: str, function: Any, operation: str) -> Primitive:
@@ -627,9 +623,7 @@ def _count_nonzero(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return np.count_nonzero(x, axis, keepdims=keepdims)
 
 
-def _count_nonzero_lowering(
-    emit: Any, x: Any, axis: Axis = None, keepdims: bool = False
-) -> Any:
+def _count_nonzero_lowering(emit: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     if x.dtype.kind != "b":
         x = emit.compare(x, emit.constant(0, x.dtype), "NE")
     return emit.reduce(emit.convert(x, np.int64), "add", _emitted_axes(x, axis), keepdims)

@@ -1,10 +1,10 @@
 """Shapes: primitives that move, repeat or convert values without computing anything new.
 
-All of them are linear, so that each states one thing, its adjoint. What NumPy offers beyond these few
-(`stack` of rows, `tile`, `moveaxis`, `flip`, …) is composed of them in `autodiff.numpy.shaping`.
+All of them are linear, so that each states one thing, its adjoint. What NumPy offers beyond these
+few (`tile`, `repeat`, `moveaxis`, `flip`, …) is composed of them in `autodiff.numpy.shaping`.
 
-Axes are normalised by the callers: parameters hold non-negative axes and complete shapes, which makes
-equal operations equal for the simplifier of recorded programs.
+Axes are normalised by the callers: parameters hold non-negative axes and complete shapes, which
+makes equal operations equal for the simplifier of recorded programs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from autodiff._kernels.primitive import Primitive
-from autodiff._kernels.tracer import ndim_of, shape_of
+from autodiff._kernels.tracer import Tracer, ndim_of, shape_of
 
 __all__ = [
     "astype",
@@ -26,6 +26,7 @@ __all__ = [
     "reshape",
     "roll",
     "stack",
+    "stacked",
     "transpose",
 ]
 
@@ -208,6 +209,42 @@ stack = Primitive("stack", _stack)
 stack.linear_jointly(_stack_adjoint, needs=())
 stack.batching(_stack_batch)
 stack.lowering(_stack_lowering)
+
+
+def _leaves(x: Any, leaves: list[Any]) -> tuple[int, ...] | None:
+    """Collect the scalars of a nested list in order; None where it holds arrays or is ragged."""
+    if not isinstance(x, (list, tuple)):
+        if ndim_of(x):
+            return None
+        leaves.append(x)
+        return ()
+    shape: tuple[int, ...] | None = ()
+    for k, part in enumerate(x):
+        found = _leaves(part, leaves)
+        if found is None or (k and found != shape):
+            return None
+        shape = found
+    return (len(x), *shape) if shape is not None else None
+
+
+def stacked(x: Any) -> Any:
+    """A nested list that may hold traced values, as one array."""
+    if not isinstance(x, (list, tuple)):
+        return x if isinstance(x, Tracer) else np.asarray(x)
+    leaves: list[Any] = []
+    shape = _leaves(x, leaves)
+    if shape is not None:
+        y = stack(*[v if isinstance(v, Tracer) else np.asarray(v)[()] for v in leaves])
+        return y if len(shape) == 1 else reshape(y, shape=shape)
+    rows = [stacked(part) for part in x]
+    first = shape_of(rows[0])
+    for row in rows:
+        if shape_of(row) != first:
+            raise ValueError(
+                "setting an array element with a sequence: the rows have the shapes "
+                f"{first} and {shape_of(row)}"
+            )
+    return stack(*rows, axis=0)
 
 
 # ---- roll ----------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """What runs a program: NumPy, step by step, or XLA, all at once. Interchangeable.
 
 An executor is called with one value for each of ``program.arguments`` (inputs, and captured arrays
-that are fetched anew), and returns one value for each of ``program.results``: the outputs that are variables, and then the
-guarded values. Results of shape () are NumPy scalars. It owns nothing of the caller's and keeps
-nothing of what it returns.
+that are fetched anew), and returns one value for each of ``program.results``: the outputs that are
+variables, and then the guarded values. Results of shape () are NumPy scalars. It owns nothing of
+the caller's and keeps nothing of what it returns.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class NumpyExecutor:
 
 
 def _result(x: Any, v: Variable, given: set[int]) -> Any:
-    """A value as a caller may have it: of the declared dtype, sharing no memory with an argument."""
-    if v.shape == ():
+    """A value as a caller may have it: of the declared dtype, sharing no memory with an
+    argument.""" if v.shape == ():
         return np.asarray(x, v.dtype)[()]
     if not isinstance(x, np.ndarray):
         x = np.asarray(x, v.dtype)

@@ -40,10 +40,10 @@ def jit(
     """Make a function that records ``f`` once for each path through it and replays it, compiled.
 
     The first call with arguments of new shapes or dtypes runs ``f`` as it is, on handles that write
-    down what is computed, and returns that result. Later calls run the recorded program, compiled by
-    XLA, without running ``f``: about ten microseconds for small arrays. Where ``f`` branches on its
-    values (``if``, ``while``, ``int(x)``, a boolean mask) the replay checks that the same way is
-    taken again; where it is not, ``f`` is recorded anew, and both paths are kept.
+    down what is computed, and returns that result. Later calls run the recorded program, compiled
+    by XLA, without running ``f``: about ten microseconds for small arrays. Where ``f`` branches on
+    its values (``if``, ``while``, ``int(x)``, a boolean mask) the replay checks that the same way
+    is taken again; where it is not, ``f`` is recorded anew, and both paths are kept.
 
     Parameters
     ----------
@@ -137,7 +137,9 @@ class Jit(Transformed):
         if not all(isinstance(k, int) and not isinstance(k, bool) for k in numbers):
             raise ArgumentError(f"jit: static_argnums has to hold ints, got {static_argnums!r}")
         if not all(isinstance(k, str) for k in names):
-            raise ArgumentError(f"jit: static_argnames has to hold strings, got {static_argnames!r}")
+            raise ArgumentError(
+                f"jit: static_argnames has to hold strings, got {static_argnames!r}"
+            )
         self._static_numbers, self._static_names = _both(f, numbers, names)
         self._max_paths = max_paths
         # Signatures of flat positional arguments, and of everything else.
@@ -190,9 +192,7 @@ class Jit(Transformed):
         if structure is None:
             numbers = {k % len(args) for k in self._static_numbers if -len(args) <= k < len(args)}
             fixed_args = tuple((k, args[k]) for k in sorted(numbers))
-            fixed_names = tuple(
-                (k, kwargs[k]) for k in sorted(self._static_names) if k in kwargs
-            )
+            fixed_names = tuple((k, kwargs[k]) for k in sorted(self._static_names) if k in kwargs)
             moving = (
                 [None if k in numbers else x for k, x in enumerate(args)],
                 {k: x for k, x in kwargs.items() if k not in self._static_names},
@@ -207,7 +207,11 @@ class Jit(Transformed):
                         f"jit: the static argument {k!r} is a {type(x).__name__}, which is not "
                         "hashable; pass it as data, or as a tuple"
                     ) from None
-            fixed = (fixed_args, fixed_names, tuple(type(x) for _, x in (*fixed_args, *fixed_names)))
+            fixed = (
+                fixed_args,
+                fixed_names,
+                tuple(type(x) for _, x in (*fixed_args, *fixed_names)),
+            )
         key: list[Any] = [structure, fixed]
         data = []
         places = []
@@ -350,9 +354,11 @@ class _Signature:
             self.eager = True
             self.paths = []
             guards = path.program.assumptions
-            place = f" (last at {guards[-1].source[0]}:{guards[-1].source[1]})" if (
-                guards and guards[-1].source
-            ) else ""
+            place = (
+                f" (last at {guards[-1].source[0]}:{guards[-1].source[1]})"
+                if (guards and guards[-1].source)
+                else ""
+            )
             self._warn(
                 f"runs eagerly: it has taken more than {owner._max_paths} different paths{place}; "
                 "write the choice with np.where, or mark the argument that steers it as static"

@@ -1,9 +1,9 @@
 """Outer names: what a function reads that is not an argument, and whether it is still the same.
 
 A replay runs equations, not Python: it would not notice that a global has another value now. So the
-names that a function's code mentions (globals, closure cells, attributes of globals, of cells and of
-``self``) are found in its bytecode, and in that of the Python functions it reaches, and each one is
-one of:
+names that a function's code mentions (globals, closure cells, attributes of globals, of cells and
+of ``self``) are found in its bytecode, and in that of the Python functions it reaches, and each
+one is one of:
 
 - a number, string, tuple of those, or None: guarded by value;
 - a function, class, module: guarded by identity; Python functions are looked into;
@@ -23,7 +23,7 @@ import functools
 import hashlib
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,14 +74,13 @@ class Names:
     ----------
     check : callable
         No arguments; True where every guarded name is what it was.
-    live : list of callable or None
-        How to fetch each captured array now; None for one that no name reaches, which stays what it
-        was.
+    live : list of callable
+        How to fetch each of the program's live captured arrays.
     """
 
     def __init__(self) -> None:
         self.check: Callable[[], bool] = lambda: True
-        self.live: list[Callable[[], Any] | None] = []
+        self.live: list[Callable[[], Any]] = []
 
 
 def outer_names(
@@ -349,11 +348,12 @@ def _only_counts(operations: list[str], k: int) -> bool:
     return False
 
 
-# ------------------------------------------------------------------------------------ a path's names
+# ------------------------------------------------------------------------------------ a path's
+# names
 
 
 def names_of_path(
-    places: list[tuple[Place, Any, bool]], captured: tuple[np.ndarray, ...], unexplained: bool
+    places: list[tuple[Place, Any, bool]], captured: Sequence[np.ndarray], unexplained: bool
 ) -> Names:
     """Guards and live inputs of a path.
 
@@ -362,23 +362,19 @@ def names_of_path(
     places
         From `outer_names`, found before the recording.
     captured
-        The arrays that the recording has as operands.
+        The named arrays that the recording has as operands.
     unexplained : bool
         The recording has NumPy constants that no name holds: they may have been computed from
         named arrays, all of which are then guarded by content as well.
     """
     names = Names()
-    operands = {id(x): k for k, x in enumerate(captured)}
-    names.live = [None] * len(captured)
+    operands = {id(x) for x in captured}
     tests: list[str] = []
     scope: dict[str, Any] = {"same": _same, "array": np.ndarray}
     for place, value, used in places:
         scope.update(place.scope)
         if isinstance(value, np.ndarray):
-            k = operands.get(id(value))
-            if k is not None and value.dtype != object:
-                if names.live[k] is None:
-                    names.live[k] = _fetch(place)
+            if id(value) in operands:
                 test = f"shaped({place.expression}, s{len(tests)}, d{len(tests)})"
                 scope["shaped"] = _shaped
                 scope[f"s{len(tests)}"] = value.shape
@@ -426,7 +422,10 @@ def _checker(tests: list[str], scope: dict[str, Any]) -> Callable[[], bool]:
     return space["check"]
 
 
-def _fetch(place: Place) -> Callable[[], Any]:
+def fetched(place: Place | Callable[[], Any]) -> Callable[[], Any]:
+    """A function that reads a place again."""
+    if not isinstance(place, Place):
+        return place
     return eval(f"lambda: {place.expression}", dict(place.scope))
 
 
@@ -466,11 +465,3 @@ class _Content:
             and x.dtype == self.dtype
             and self._bytes(x) == self.kept
         )
-
-
-def unexplained_constants(
-    operands: Iterator[Any], places: list[tuple[Place, Any, bool]]
-) -> bool:
-    """Whether some constant of a recording is an array or NumPy scalar that no name holds."""
-    held = {id(value) for _, value, _ in places}
-    return any(isinstance(x, (np.ndarray, np.generic)) and id(x) not in held for x in operands)

@@ -17,12 +17,11 @@ from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave
 from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.replay.executors import GuardFailed
-from autodiff.replay.names import Names, names_of_path, outer_names, unexplained_constants
+from autodiff.replay.names import Names, fetched, names_of_path, outer_names
 
 __all__ = ["Path", "Recording", "is_data", "record_call"]
 
-# A kernel without this copies every small array that is kept.
-set_live_arrays = getattr(kernel, "set_live_arrays", lambda ids: ids)
+set_live_arrays = getattr(kernel, "set_live_arrays", lambda handles: handles)
 
 _WEAK = (float, int, bool, complex)
 
@@ -165,12 +164,21 @@ def record_call(
     """
     places = outer_names(f, receiver)
     trace = RecordTrace()
-    # Arrays that no name reaches may be written to while f runs: of those the trace keeps copies.
-    live = {id(x) for _, x, _ in places if isinstance(x, np.ndarray)}
-    live.update(id(x) for x, _ in named_arrays)
     inputs = [trace.input(_readable(x), type(x) in _WEAK) for x in leaves]
     variables = [trace.read(t)[1] for t in inputs]
-    before = set_live_arrays(frozenset(live))
+    # Arrays that a name reaches are inputs as well: wherever one meets a traced value, its handle
+    # takes its place. (Its payload is a view, so that the array itself is met only in f's code.)
+    fetches: dict[int, Callable[[], Any]] = {}
+    live: dict[int, tuple[Any, np.ndarray]] = {}
+    for array, fetch in (
+        *named_arrays,
+        *((x, place) for place, x, _ in places if type(x) is np.ndarray),
+    ):
+        if id(array) not in live and array.dtype.kind in "biufc":
+            handle = trace.input(array.view(), False)
+            live[id(array)] = (handle, array)
+            fetches[trace.read(handle)[1].id] = fetch
+    before = set_live_arrays({key: handle for key, (handle, _) in live.items()})
     enter_transform()
     try:
         args, kwargs = rebuild(inputs)
@@ -188,32 +196,31 @@ def record_call(
         return Recording(result, None, ("traced", None))
     if trace.taken_out is not None:
         return Recording(result, None, ("float", trace.taken_out))
+    alive = [(trace.read(handle)[1], array) for handle, array in live.values()]
+    numbers = {id(array): var.id for var, array in alive}
     program = useful(
         from_recording(
             equations,
             trace.guards,
             variables,
             [y if var is None else var for y, var in reads],
+            alive,
         )
     )
-    operands = [x for step in program.steps for x in step.operands]
-    unexplained = unexplained_constants(iter([*operands, *program.values]), places) or any(
+    used = program.values[: program.live]
+    unexplained = _unexplained(equations, places) or any(
         var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads
     )
-    names = names_of_path(places, program.values, unexplained)
-    for k, array in enumerate(program.values):
-        for named, fetch in named_arrays:
-            if named is array and names.live[k] is None:
-                names.live[k] = fetch
-    program = program.with_live([fetch is not None for fetch in names.live])
-    # Simplified further, it may need fewer of them.
-    fetch_of = {
-        v.number: fetch
-        for v, fetch in zip(program.captured, [x for x in names.live if x is not None], strict=False)
+    names = names_of_path(places, used, unexplained)
+    kept = {
+        v.number: fetches[numbers[id(array)]]
+        for v, array in zip(program.captured[: program.live], used, strict=True)
     }
     program = simplify(program)
-    names.live = [fetch_of[v.number] for v in program.captured[: program.live]]
-    kinds = [None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)]
+    names.live = [fetched(kept[v.number]) for v in program.captured[: program.live]]
+    kinds = [
+        None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)
+    ]
     return Recording(result, Path(program, names, structure, kinds))
 
 
@@ -241,10 +248,30 @@ def _kind_of(y: Any) -> Any:
     return type(y) if type(y) in (int, bool) else None
 
 
+def _unexplained(equations: Sequence[Any], places: Sequence[Any]) -> bool:
+    """Whether a recording has constants that may have been computed from named arrays.
+
+    That is every array and NumPy scalar that no name holds, except the ones and zeros that sweeps
+    start with.
+    """
+    held = {id(value) for _, value, _ in places}
+    for equation in equations:
+        # Only derivatives are scaled: what stands in front is a tangent or cotangent.
+        swept = equation.primal is not None or equation.primitive.name == "scale"
+        for k, x in enumerate(equation.operands):
+            if not isinstance(x, (np.ndarray, np.generic)) or id(x) in held:
+                continue
+            if not (swept and (k == 0 or equation.primal is not None) and _is_seed(x)):
+                return True
+    return False
+
+
+def _is_seed(x: Any) -> bool:
+    return bool(np.all(x == 0)) or bool(np.all(x == 1))
+
+
 def _outer_tracer(equations: Sequence[Any], payloads: Sequence[Any]) -> bool:
     """Whether a value of an outer transform has come in by a closure: such a run is not kept."""
     return any(isinstance(y, Tracer) for y in payloads) or any(
         isinstance(x, Tracer) for equation in equations for x in equation.operands
     )
-
-

@@ -51,12 +51,12 @@ class Transformed:
             # The other's attributes are how it works, not what it is called.
             functools.update_wrapper(self, function, updated=())
         else:
-            functools.update_wrapper(self, function)
+            functools.update_wrapper(self, function)  # type: ignore[arg-type]
         self._transform = transform
         self._options = options
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+        return self if instance is None else types.MethodType(self, instance)  # type: ignore[arg-type]
 
     def __reduce__(self) -> Any:
         # A decorated function hides the original behind its name: pickle it by that name.
@@ -313,7 +313,7 @@ class Selected:
         self.single = chosen[2]
         values = tuple([args[k] if type(k) is int else kwargs[k] for k in keys])  # type: ignore[index]
         flat, self.structure = trees.flatten(values)
-        self.whole = {} if allow_int else None
+        self.whole: dict[int, Any] | None = {} if allow_int else None
         leaves = []
         for i, leaf in enumerate(flat):
             if allow_int and is_integer(leaf):

@@ -225,7 +225,8 @@ class _Pushforward(Rules):
             results = made.results(pair[0], what)
             found = trees.flatten_like(made.built, pair[1], "the tangent", f"the value of {what}")
         else:
-            y = made.f(*primals)
+            # Through the rule again, so that lower levels are differentiated by it as well.
+            y = owner(*primals)
             results = made.results(y, self.name)
             if len(owner._jvps) != len(primals):
                 raise RuleError(

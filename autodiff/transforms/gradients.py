@@ -14,6 +14,7 @@ from autodiff._kernels.tracer import (
     enter_transform,
     is_weak,
     leave_transform,
+    lone_gradient,
     shape_of,
 )
 from autodiff.errors import OutputError
@@ -220,27 +221,21 @@ class ValueAndGradient(Transformed):
         if kind is _ndarray:
             if x.dtype is not _F64:
                 return self._general(args, kwargs)
-        elif kind is not float:
+        elif kind is not float and kind is not _float64:
             return self._general(args, kwargs)
-        trace = ReverseTrace()
-        handle = trace.input(x, kind is float)
-        enter_transform()
-        try:
-            # A handle of its own: `f` may write into it, and the input has to stay what it is.
-            if len(args) == 1:
-                y = self._f(handle.__copy__())
-            else:
-                given = [private(a) for a in args]
-                given[lone] = handle.__copy__()
-                y = self._f(*given)
-            if type(y) is not Tracer or y.shape != () or y.dtype is not _F64:
-                y = self._scalar(y)
+        given = args
+        if len(args) > 1:
+            given = tuple([a if k == lone else private(a) for k, a in enumerate(args)])
+        found = lone_gradient(self._f, given, lone)
+        if len(found) == 2:
+            value, g = found
+        else:
+            # Not a float64 scalar that depends on x.
+            trace, handle, y = found
+            y = self._scalar(y)
             value = trace.read(y)
             (g,) = trace.pullback([y], [_one(y)], [handle], False)
-        finally:
-            leave_transform()
-            trace.close()
-        if type(g) is not kind or not g.flags.writeable or g is x:
+        if type(g) is not kind:
             g = owned([like(g, x)], args)[0]
         return self._result(value, g)
 

@@ -81,7 +81,7 @@ def _beneath(trace: Any, value: Any) -> Any:
 
 def call(rules: Rules, operands: list[Any]) -> list[Any]:
     """Apply a function with rules at the highest level among its operands."""
-    top = None
+    top: Any = None
     traces = [trace_of(x) for x in operands]
     for trace in traces:
         if trace is not None and (top is None or trace.level > top.level):
@@ -133,8 +133,8 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
         cotangents = pull(spread)
         return [cotangents[i] for i in active]
 
-    node = Primitive(rules.name, None, multiple=True, register=False)
-    node.pushforward(None, None, _OneByOne(adjoint, len(active)))
+    node = Primitive(rules.name, rules.value, multiple=True, register=False)
+    node.pushforward(None, None, _OneByOne(adjoint, len(active)))  # type: ignore[arg-type]
     handles = top.attach(
         node, tuple([operands[i] for i in active]), tuple([results[j] for j in smooth])
     )
@@ -263,7 +263,7 @@ class Call:
         self.places = [i for i, x in enumerate(flat) if is_operand(x)]
         self.operands = [flat[i] for i in self.places]
         self.static = tuple([args[n] for n in skip])
-        self.built: trees.Structure | None = None
+        self.built: Any = None  # a Structure, once the function has run
 
     def active(self, operands: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments that may be differentiated, holding these operands."""

@@ -166,8 +166,8 @@ class Executable:
         return _Staging(memory, arrays, views)
 
     def _given(self, x: Any, variable: Any) -> Any:
-        """A handle on a large argument; XLA wants C order and NumPy refuses to lend what is fixed."""
-        array = np.ascontiguousarray(x, variable.dtype)
+        """A handle on a large argument; XLA wants C order and NumPy refuses to lend what is
+        fixed.""" array = np.ascontiguousarray(x, variable.dtype)
         if not array.flags.writeable:
             array = array.copy()
         return self.xla.device_array(array.reshape(variable.shape))

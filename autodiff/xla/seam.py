@@ -155,7 +155,7 @@ class Xla:
                 # 0.12 checks nothing, and has no word for it.
                 handlers = [make(d, self._sharding, True) for d in described]
         except TypeError:
-            # A handler of another signature: the slower way, whose shape has been the same for long.
+            # A handler of yet another signature: the slower way, which has not changed for long.
             return lambda arrays: [
                 parts[0] for parts in execute(arrays).disassemble_into_single_device_arrays()
             ]

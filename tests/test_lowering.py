@@ -1,0 +1,277 @@
+"""Golden tests of the lowering, and laws of programs and their simplification."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import autodiff
+from autodiff import grad, record
+from autodiff._kernels.primitive import primitive_named
+from autodiff.lowering import (
+    Assumption,
+    Emitter,
+    LoweringError,
+    Program,
+    ProgramError,
+    Step,
+    Variable,
+    lower,
+    simplify,
+)
+from autodiff.lowering.packing import Packing
+from autodiff.replay.executors import NumpyExecutor
+
+
+def step(name, operands, output, **params):
+    return Step(primitive_named(name), operands, params, [output])
+
+
+def squares():
+    x, y, z = (Variable(k, (3,), "float64") for k in range(3))
+    return Program([x], [], [], [step("sin", [x], y), step("multiply", [y, y], z)], [z])
+
+
+def test_golden_program():
+    assert str(squares()) == (
+        "program(v0: float64[3]) {\n"
+        "  v1: float64[3] = sin(v0)\n"
+        "  v2: float64[3] = multiply(v1, v1)\n"
+        "  return v2\n"
+        "}"
+    )
+
+
+def test_golden_text():
+    assert lower(squares()) == (
+        "module @autodiff {\n"
+        "  func.func public @main(%arg0: tensor<3xf64>) -> (tensor<3xf64>) {\n"
+        "    %0 = stablehlo.sine %arg0 : tensor<3xf64>\n"
+        "    %1 = stablehlo.multiply %0, %0 : tensor<3xf64>\n"
+        "    return %1 : tensor<3xf64>\n"
+        "  }\n"
+        "}"
+    )
+    assert lower(squares()) == lower(squares())
+
+
+def test_golden_gather():
+    emit = Emitter()
+    x = emit.argument((5,), "float64")
+    i = emit.argument((2,), "int64")
+    text = emit.module([emit.gather(x, [i])])
+    # Negative indices count from the end.
+    assert "stablehlo.compare LT, %arg1" in text
+    assert "stablehlo.constant dense<5> : tensor<2xi64>" in text
+    assert '"stablehlo.gather"(%arg0, ' in text
+
+
+def test_golden_packing():
+    a, b = Variable(0, (2,), "float64"), Variable(1, (), "int64")
+    program = Program([a, b], [], [], [], [b, a])
+    assert lower(program, Packing(program.arguments, program.results)) == (
+        "module @autodiff {\n"
+        "  func.func public @main(%arg0: tensor<3xf64>) -> (tensor<3xf64>) {\n"
+        "    %0 = stablehlo.slice %arg0 [0:2] : (tensor<3xf64>) -> tensor<2xf64>\n"
+        "    %1 = stablehlo.slice %arg0 [2:3] : (tensor<3xf64>) -> tensor<1xf64>\n"
+        "    %2 = stablehlo.bitcast_convert %1 : (tensor<1xf64>) -> tensor<1xi64>\n"
+        "    %3 = stablehlo.reshape %2 : (tensor<1xi64>) -> tensor<i64>\n"
+        "    %4 = stablehlo.reshape %3 : (tensor<i64>) -> tensor<1xi64>\n"
+        "    %5 = stablehlo.bitcast_convert %4 : (tensor<1xi64>) -> tensor<1xf64>\n"
+        "    %6 = stablehlo.concatenate %5, %0, dim = 0 : (tensor<1xf64>, tensor<2xf64>) -> "
+        "tensor<3xf64>\n"
+        "    return %6 : tensor<3xf64>\n"
+        "  }\n"
+        "}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (1.5, "dense<1.5> : tensor<f64>"),
+        (np.nan, "dense<0x7FF8000000000000> : tensor<f64>"),
+        (-0.0, "dense<-0.0> : tensor<f64>"),
+        (1e300, "dense<0x7E37E43C8800759C> : tensor<f64>"),
+        (np.float32(0.1), "dense<0x3DCCCCCD> : tensor<f32>"),
+        (1 - 2j, "dense<(1.0, -2.0)> : tensor<complex<f64>>"),
+        (np.array([True, False]), "dense<[true, false]> : tensor<2xi1>"),
+        (np.zeros((0, 2)), "dense<> : tensor<0x2xf64>"),
+        (np.ones((2, 2)), "dense<1.0> : tensor<2x2xf64>"),
+        (np.array([0.0, -0.0]), "dense<[0.0, -0.0]> : tensor<2xf64>"),
+    ],
+)
+def test_constants(x, text):
+    emit = Emitter()
+    emit.constant(x)
+    assert emit.lines == ["%0 = stablehlo.constant " + text]
+
+
+def test_python_scalars_are_weak():
+    emit = Emitter()
+    x = emit.argument((2,), "float32")
+    assert (x * 2.0).dtype == np.float32
+    assert (1 - x).dtype == np.float32
+    assert (x * 1j).dtype == np.complex64
+    assert (emit.argument((2,), "int64") / 2).dtype == np.float64
+    with pytest.raises(TypeError, match="select"):
+        bool(x > 0)
+
+
+def test_captured_arrays_are_arguments():
+    w = np.arange(3.0)
+    tape = record(lambda x: x * w, np.ones(3))
+    assert "%arg1: tensor<3xf64>" in tape.stablehlo()
+    assert "dense<[" not in tape.stablehlo()
+
+
+def test_no_lowering_says_which():
+    x, y = Variable(0, (), "float64"), Variable(1, (), "float64")
+    opaque = autodiff._kernels.primitive.Primitive("opaque", np.sin, register=False)
+    program = Program([x], [], [], [Step(opaque, [x], {}, [y])], [y])
+    assert program.cuts == (("opaque", "it has no lowering rule"),)
+    with pytest.raises(LoweringError, match="opaque"):
+        lower(program)
+
+
+# --- simplification -----------------------------------------------------------------------------
+
+
+def test_dead_and_repeated_steps_go():
+    x, a, b, c, d = (Variable(k, (3,), "float64") for k in range(5))
+    program = Program(
+        [x],
+        [],
+        [],
+        [step("sin", [x], a), step("sin", [x], b), step("cos", [x], c), step("add", [a, b], d)],
+        [d],
+    )
+    simple = simplify(program)
+    simple.validate()
+    assert [s.primitive.name for s in simple.steps] == ["sin", "add"]
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.0, -0.0), (1, 1.0), (np.float64(2), 2.0), (True, 1)])
+def test_constants_that_differ_are_kept_apart(a, b):
+    x, y, z = (Variable(k, (3,), "float64") for k in range(3))
+    program = Program([x], [], [], [step("add", [x, a], y), step("add", [x, b], z)], [y, z])
+    assert len(simplify(program).steps) == 2
+
+
+def test_scale_becomes_a_product_only_where_finite():
+    g, d, y = (Variable(k, (3,), "float64") for k in range(3))
+    both = Program([g, d], [], [], [step("scale", [g, d], y)], [y])
+    assert simplify(both).steps[0].primitive.name == "scale"
+    finite = Program([g, d], [], [], [step("scale", [g, 2.0], y)], [y])
+    assert simplify(finite).steps[0].primitive.name == "multiply"
+    infinite = Program([g, d], [], [], [step("scale", [g, np.inf], y)], [y])
+    assert simplify(infinite).steps[0].primitive.name == "scale"
+    one = Program([g, d], [], [], [step("scale", [1.0, d], y)], [y])
+    assert simplify(one).outputs == (d,)
+
+
+def test_simplified_is_equal():
+    def f(x):
+        return np.sum(np.where(x > 0, np.sqrt(np.abs(x)), 0.0) * np.sin(x) ** 3)
+
+    x = np.array([0.0, 1.0, -2.0])
+    program = record(grad(f), x).program
+    program.validate()
+    (y,) = NumpyExecutor(program)([x])
+    np.testing.assert_allclose(y, grad(f)(x), rtol=1e-15)
+
+
+# --- specification ------------------------------------------------------------------------------
+
+
+def test_validate():
+    x, y, z = (Variable(k, (3,), "float64") for k in range(3))
+    s = Variable(3, (), "bool")
+
+    def refuse(match, *parts, **more):
+        with pytest.raises(ProgramError, match=match):
+            Program(*parts, **more).validate()
+
+    squares().validate()
+    refuse("nothing before", [x], [], [], [step("add", [x, z], y), step("sin", [x], z)], [y])
+    refuse("second time", [x], [], [], [step("sin", [x], x)], [x])
+    refuse("nothing before", [x], [], [], [], [y])
+    refuse("broadcast|operands give", [x], [], [], [step("sin", [x], s)], [s])
+    refuse("as an operand", [x], [], [], [step("add", [x, np.ones(3)], y)], [y])
+    refuse("differ in number", [x], [y], [], [], [x])
+    refuse("is not float64", [x], [y], [np.ones(2)], [], [x])
+    refuse("nothing before", [x], [], [], [], [x], [Assumption(s, "bool", True)])
+    refuse("a guard of kind bool", [x], [], [], [], [x], [Assumption(x, "bool", True)])
+
+
+# --- gather and scatter against NumPy -----------------------------------------------------------
+
+
+def run(build, *arrays):
+    """Emit, compile, run: the results of one emitter function."""
+    from autodiff.xla import open_xla
+
+    emit = Emitter()
+    values = [emit.argument(np.shape(x), np.asarray(x).dtype) for x in arrays]
+    y = build(emit, *values)
+    xla = open_xla()
+    executable = xla.compile(emit.module([y]))
+    made = xla.runner(executable, [(y.shape, y.dtype)])(
+        [xla.device_array(np.array(x, order="C")) for x in arrays]
+    )
+    return np.frombuffer(made[0], y.dtype).reshape(y.shape)
+
+
+M = np.arange(12.0).reshape(3, 4)
+ROWS, COLUMNS = np.array([[0], [-1]]), np.array([1, -2])
+V = np.array([3.0, -1.0, np.nan, 2.0, 0.0, -0.0])
+C = np.array([1 + 2j, 1 - 1j, 5j, complex(0, np.nan)])
+
+EMITTED = {
+    "gather": (lambda e, m, i, j: e.gather(m, [i, j]), M[ROWS, COLUMNS], (M, ROWS, COLUMNS)),
+    "take": (lambda e, m, i: e.take(m, i, 1), np.take(M, ROWS, 1), (M, ROWS)),
+    "sort": (lambda e, v: e.sort(v), np.sort(V), (V,)),
+    "sort complex": (lambda e, v: e.sort(v), np.sort(C), (C,)),
+    "argsort": (lambda e, v: e.argsort(v), np.argsort(V, kind="stable"), (V,)),
+    "argmax": (lambda e, v: e.argreduce(v, "maximum", 0), np.argmax(V), (V,)),
+    "argmin": (lambda e, m: e.argreduce(m, "minimum", 1), np.argmin(M, 1), (M,)),
+    "cumsum": (lambda e, m: e.cumulative(m, "add", 1), np.cumsum(M, 1), (M,)),
+    "max": (lambda e, v: e.reduce(v, "maximum"), np.max(V), (V,)),
+    "sum of none": (lambda e, m: e.reduce(m, "add", 0), np.zeros(2), (np.zeros((0, 2)),)),
+    "bool dot": (
+        lambda e, a, b: e.dot_general(a, b, contract=((1,), (0,))),
+        (M > 3) @ (M.T > 8),
+        (M > 3, M.T > 8),
+    ),
+    "lexicographic": (lambda e, v: v <= C[1], C[1] >= C, (C,)),
+    "to bool": (lambda e, v: e.convert(v, bool), V.astype(bool), (V,)),
+    "pad": (
+        lambda e, v: e.pad(v, 9.0, [1], [-1], [1]),
+        np.array([9.0, 3.0, 9.0, -1.0, 9.0, np.nan, 9.0, 2.0, 9.0, 0.0, 9.0]),
+        (V,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EMITTED)
+def test_emitted_operation(name):
+    build, expected, arrays = EMITTED[name]
+    found = run(build, *arrays)
+    assert found.dtype == np.asarray(expected).dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_scatter_adds_up():
+    expected = np.zeros(6)
+    where, what = np.array([0, -1, 2, -6]), np.arange(4.0)
+    np.add.at(expected, where, what)
+    found = run(lambda e, v, i, u: e.scatter(v, [i], u, combine="add"), np.zeros(6), where, what)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_lu_is_lapacks():
+    scipy_linalg = pytest.importorskip("scipy.linalg")
+    a = np.array([[1.0, 4.0, 2.0], [3.0, 1.0, 5.0], [2.0, 2.0, 1.0]])
+    factors, pivots = scipy_linalg.lu_factor(a)
+    np.testing.assert_allclose(run(lambda e, a: e.lu(a)[0], a), factors)
+    np.testing.assert_array_equal(run(lambda e, a: e.lu(a)[1], a), pivots)

@@ -1,0 +1,130 @@
+"""The seam: versions, staging, memory, threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from autodiff.lowering import Program, Step, Variable
+from autodiff.xla import LONGEST, Executable, TooLong, Unavailable, compile_program
+from autodiff.xla.seam import check_version
+
+DTYPES = ["?", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "f2", "f4", "f8", "c8", "c16"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(), (3,), (0,), (2, 2), (30000,)])
+def test_values_pass_through(dtype, shape):
+    a, b, c = Variable(0, shape, dtype), Variable(1, (2,), "f8"), Variable(2, (), "?")
+    executable = Executable(Program([a, b, c], [], [], [], [c, b, a]))
+    x = (np.arange(np.prod(shape, dtype=int)) % 3).reshape(shape).astype(dtype)
+    for _ in range(2):
+        z, y, found = executable([x, np.array([0.5, np.nan]), True])
+        assert found.dtype == x.dtype
+        np.testing.assert_array_equal(found, x)
+        np.testing.assert_array_equal(y, [0.5, np.nan])
+        assert z
+        assert z.dtype == bool
+
+
+def test_integers_keep_their_bits():
+    a, b = Variable(0, (3,), "i8"), Variable(1, (3,), "f8")
+    executable = Executable(Program([a, b], [], [], [], [a, b]))
+    # Integers travel as floats: these would be signalling and quiet NaN.
+    x = np.array([0x7FF0000000000001, -1, 0x7FF8000000000000], np.int64)
+    found, _ = executable([x, np.zeros(3)])
+    np.testing.assert_array_equal(found, x)
+
+
+def test_fixed_arrays():
+    for n in (3, 50000):
+        x, w, y = (Variable(k, (n,), "f8") for k in range(3))
+        from autodiff._kernels.primitive import primitive_named
+
+        step = Step(primitive_named("multiply"), [x, w], {}, [y])
+        program = Program([x], [w], [np.arange(float(n))], [step], [y], (), 0)
+        executable = compile_program(program)
+        for k in range(3):
+            (found,) = executable([np.full(n, float(k))])
+            np.testing.assert_array_equal(found, k * np.arange(float(n)))
+
+
+def test_results_belong_to_the_caller():
+    for n in (3, 50000):
+        x = Variable(0, (n,), "f8")
+        executable = Executable(Program([x], [], [], [], [x, x]))
+        given = np.arange(float(n))
+        a, b = executable([given])
+        a += 1
+        np.testing.assert_array_equal(b, given)
+        c, _ = executable([given])
+        np.testing.assert_array_equal(c, given)
+        del executable, b, c
+        np.testing.assert_array_equal(a, given + 1)
+
+
+def test_long_programs_are_refused():
+    from autodiff._kernels.primitive import primitive_named
+
+    negative = primitive_named("negative")
+    variables = [Variable(k, (), "f8") for k in range(LONGEST + 2)]
+    steps = [Step(negative, [a], {}, [b]) for a, b in zip(variables, variables[1:], strict=False)]
+    with pytest.raises(TooLong, match=str(LONGEST)):
+        compile_program(Program(variables[:1], [], [], steps, variables[-1:]))
+
+
+def test_threads_have_staging_of_their_own():
+    x = Variable(0, (1000,), "f8")
+    executable = Executable(Program([x], [], [], [], [x]))
+    wrong = []
+
+    def work(k):
+        given = np.full(1000, float(k))
+        for _ in range(500):
+            if (executable([given])[0] != k).any():
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("version", ["0.10.0", "0.11.3", "0.12.0.1", "0.12.1.dev3"])
+def test_known_versions(version):
+    check_version(version)
+
+
+@pytest.mark.parametrize("version", ["0.4.30", "0.9.9", "0.13.0", "1.0", "unknown"])
+def test_unknown_versions(version):
+    with pytest.raises(Unavailable, match=r"jaxlib>=0\.10"):
+        check_version(version)
+
+
+def test_importing_is_lazy():
+    code = (
+        "import sys, autodiff\nassert not any(m.startswith(('jax', 'scipy')) for m in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_without_jaxlib():
+    code = """
+import sys, warnings
+sys.modules["jaxlib"] = None
+import numpy as np, autodiff
+f = autodiff.jit(lambda x: np.sin(x))
+f(np.ones(2))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(3):
+        assert np.allclose(f(np.ones(2)), np.sin(1))
+assert len(caught) == 1 and "jaxlib" in str(caught[0].message), caught
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
