@@ -109,48 +109,71 @@ def _sample(entry: Entry, number: int) -> float:
     return (perf_counter() - start) / number
 
 
-def measure(entries: Sequence[Entry], effort: Effort = Effort()) -> dict[str, Times]:  # noqa: B008
+def measure(
+    entries: Sequence[Entry], effort: Effort
+) -> tuple[dict[str, Times], dict[str, str]]:
     """Time entries in turns.
 
     Parameters
     ----------
     entries : sequence of Entry
-        All must run; their names differ.
+        Their names differ.
     effort : Effort
         How long.
 
     Returns
     -------
-    dict of str to Times
+    times : dict of str to Times
         By entry. Entries whose calls are slow have fewer samples.
+    failures : dict of str to str
+        Entries that raised while they were timed, and what.
     """
-    shuffle = random.Random(0)
     with _collector_off():
-        numbers, costs = {}, {}
-        for entry in entries:
-            _sample(entry, 1)  # warm-up
-            once = max(_sample(entry, 1), 1e-9)
-            number = 1 if entry.reports else max(1, min(100_000, round(effort.sample / once)))
-            if number > 1:  # the first calls are the slow ones: look again
-                once = max(_sample(entry, number), 1e-9)
-                number = max(1, min(100_000, round(effort.sample / once)))
-            numbers[entry.who], costs[entry.who] = number, once * number
-        share = effort.budget / max(1, len(entries))
-        rounds = {
-            entry.who: max(
-                FEWEST_PROCESSES if entry.reports else FEWEST,
-                min(effort.rounds, int(share / costs[entry.who])),
-            )
-            for entry in entries
-        }
-        samples: dict[str, list[float]] = {entry.who: [] for entry in entries}
-        order = list(entries)
-        for k in range(max(rounds.values())):
+        return _Measurement(entries, effort).run()
+
+
+class _Measurement:
+    """The state of one call of :func:`measure`."""
+
+    def __init__(self, entries: Sequence[Entry], effort: Effort):
+        self._order = list(entries)
+        self._effort = effort
+        self._samples: dict[str, list[float]] = {entry.who: [] for entry in entries}
+        self._failures: dict[str, str] = {}
+
+    def run(self) -> tuple[dict[str, Times], dict[str, str]]:
+        """Plan, then measure round by round."""
+        share = self._effort.budget / max(1, len(self._order))
+        plans = {entry.who: self._planned(entry, share) for entry in self._order}
+        shuffle = random.Random(0)
+        for k in range(max((rounds for _, rounds in plans.values()), default=0)):
             # Nobody always runs after the same predecessor and what it left in the caches.
-            shuffle.shuffle(order)
-            for entry in order:
-                if k < rounds[entry.who]:
-                    if numbers[entry.who] > 1:
-                        _sample(entry, 1)
-                    samples[entry.who].append(_sample(entry, numbers[entry.who]))
-    return {who: Times(tuple(values)) for who, values in samples.items()}
+            shuffle.shuffle(self._order)
+            for entry in self._order:
+                number, rounds = plans[entry.who]
+                if k < rounds:
+                    if number > 1:
+                        self._sampled(entry, 1)
+                    self._samples[entry.who].append(self._sampled(entry, number))
+        kept = {who: t for who, t in self._samples.items() if who not in self._failures}
+        return {who: Times(tuple(samples)) for who, samples in kept.items()}, self._failures
+
+    def _planned(self, entry: Entry, share: float) -> tuple[int, int]:
+        """Calls a sample, and rounds."""
+        self._sampled(entry, 1)  # warm-up
+        number, once = 1, self._sampled(entry, 1)
+        for _ in range(2):  # the first calls are the slow ones: look again
+            if not entry.reports and once < self._effort.sample:
+                number = max(1, min(100_000, round(self._effort.sample / once)))
+                once = self._sampled(entry, number)
+        fewest = FEWEST_PROCESSES if entry.reports else FEWEST
+        return number, max(fewest, min(self._effort.rounds, int(share / (once * number))))
+
+    def _sampled(self, entry: Entry, number: int) -> float:
+        if entry.who in self._failures:
+            return 1.0
+        try:
+            return max(_sample(entry, number), 1e-9)
+        except Exception as error:  # a word in the table, as when an answer is compared
+            self._failures[entry.who] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            return 1.0

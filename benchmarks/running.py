@@ -16,7 +16,8 @@ def run_case(suite: str, case: Case, effort: Effort) -> CaseResult:
     """Validate a case's entries, then time those that are right."""
     failures, remarks = compare_answers(case.entries, case.tolerance)
     valid = [entry for entry in case.entries if entry.who not in failures]
-    times = measure(valid, effort) if valid else {}
+    times, raised = measure(valid, effort)
+    failures.update(raised)
     return CaseResult(
         suite, case.name, case.size, case.operations, case.us, case.plain, times, failures,
         remarks, targets_of(case, times),
@@ -50,7 +51,13 @@ def run_makers(
     CaseResult
     """
     for suite, make in chosen:
-        for case in make(selection):
-            if wanted(case.name):
-                started(case.name if case.size is None else f"{case.name} n={case.size}")
-                yield run_case(suite, case, effort)
+        try:
+            for case in make(selection):
+                if wanted(case.name):
+                    started(case.name if case.size is None else f"{case.name} n={case.size}")
+                    yield run_case(suite, case, effort)
+        except Exception as error:  # the other topics are still worth running
+            why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            yield CaseResult(
+                suite, make.__name__, None, 1, "", "", {}, {"autodiff, setting up": why}, {}
+            )

@@ -87,7 +87,7 @@ def test_golden_packing():
 
 
 @pytest.mark.parametrize(
-    ("x", "text"),
+    "x,text",
     [
         (1.5, "dense<1.5> : tensor<f64>"),
         (np.nan, "dense<0x7FF8000000000000> : tensor<f64>"),
@@ -151,7 +151,7 @@ def test_dead_and_repeated_steps_go():
     assert [s.primitive.name for s in simple.steps] == ["sin", "add"]
 
 
-@pytest.mark.parametrize(("a", "b"), [(0.0, -0.0), (1, 1.0), (np.float64(2), 2.0), (True, 1)])
+@pytest.mark.parametrize("a,b", [(0.0, -0.0), (1, 1.0), (np.float64(2), 2.0), (True, 1)])
 def test_constants_that_differ_are_kept_apart(a, b):
     x, y, z = (Variable(k, (3,), "float64") for k in range(3))
     program = Program([x], [], [], [step("add", [x, a], y), step("add", [x, b], z)], [y, z])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -72,7 +73,7 @@ def test_long_programs_are_refused():
 
     negative = primitive_named("negative")
     variables = [Variable(k, (), "f8") for k in range(LONGEST + 2)]
-    steps = [Step(negative, [a], {}, [b]) for a, b in zip(variables, variables[1:], strict=False)]
+    steps = [Step(negative, [a], {}, [b]) for a, b in itertools.pairwise(variables)]
     with pytest.raises(TooLong, match=str(LONGEST)):
         compile_program(Program(variables[:1], [], [], steps, variables[-1:]))
 

@@ -380,6 +380,7 @@ def from_recording(
 
     starts = [variable(v) for v in inputs]
     alive = [variable(v) for v, _ in live]
+    captured.update({id(array): v for v, (_, array) in zip(alive, live, strict=True)})
     steps: list[Step] = []
     positions: list[int] = []
     pending = list(reversed(list(equations)))
@@ -416,7 +417,7 @@ def from_recording(
     results = [variable(y) if hasattr(y, "id") and hasattr(y, "weak") else y for y in outputs]
     return Program(
         starts,
-        [*alive, *captured.values()],
+        list(captured.values()),
         [*(array for _, array in live), *values],
         steps,
         results,

@@ -261,8 +261,8 @@ def _param_key(x: Any) -> Hashable:
 
 
 def _step_key(step: Step, operands: tuple) -> Hashable | None:
-    """None where the step cannot be compared, or may be different each time (a user's
-    primitive).""" if getattr(step.primitive, "cut", None):
+    """None where the step cannot be compared, or may differ each time (a user's primitive)."""
+    if getattr(step.primitive, "cut", None):
         return None
     try:
         key = (

@@ -112,10 +112,13 @@ def _dense_text(x: np.ndarray) -> str:
     if x.ndim == 0:
         return f"dense<{_scalar_text(x[()], x.dtype)}>"
     first = x.flat[0]
-    if x.size > 1 and x.dtype.kind != "c" and bool(np.all(x == first)):
-        # -0.0 == 0.0, and the sign of a zero is information.
-        if x.dtype.kind != "f" or bool(np.all(np.signbit(x) == np.signbit(first))):
-            return f"dense<{_scalar_text(first, x.dtype)}>"
+    # -0.0 == 0.0, and the sign of a zero is information.
+    if (
+        x.dtype.kind != "c"
+        and np.all(x == first)
+        and np.all(np.copysign(1, x) == np.copysign(1, first))
+    ):
+        return f"dense<{_scalar_text(first, x.dtype)}>"
 
     def nested(part: np.ndarray) -> str:
         if part.ndim == 0:
@@ -789,10 +792,9 @@ class Emitter:
         axes: int | Sequence[int] | None = None,
         keepdims: bool = False,
     ) -> Value:
-        """Reduction by ``"add"``, ``"multiply"``, ``"maximum"``, ``"minimum"``, ``"and"``,
-        ``"or"``.
+        """Reduction over `axes` (None: all of them).
 
-        ``axes=None`` means all of them. NaN propagates through maximum and minimum, as in NumPy.
+        By ``"add"``, ``"multiply"``, ``"maximum"``, ``"minimum"``, ``"and"``, ``"or"``. NaN propagates through maximum and minimum, as in NumPy.
         """
         v = self.value(v)
         dims = _axes(axes, v.ndim)
@@ -811,8 +813,8 @@ class Emitter:
         return self.reshape(v, kept) if keepdims else v
 
     def argreduce(self, v: Any, name: str, axis: int, keepdims: bool = False) -> Value:
-        """Position of the first ``"maximum"`` or ``"minimum"`` along `axis`; NaN wins, as in
-        NumPy.""" v = self.value(v)
+        """Position of the first ``"maximum"`` or ``"minimum"`` along `axis`; NaN wins."""
+        v = self.value(v)
         if v.dtype.kind == "b":
             v = self.convert(v, np.uint8)
         axis %= v.ndim
@@ -1114,7 +1116,7 @@ class Emitter:
         """
         a, b = self._promoted(a, b)
         how = {False: "NO_TRANSPOSE", True: "TRANSPOSE", "adjoint": "ADJOINT"}[transpose]
-        flags = {k: str(bool(v)).lower() for k, v in dict(l=left, o=lower, u=unit).items()}
+        flags = {k: str(bool(v)).lower() for k, v in {"l": left, "o": lower, "u": unit}.items()}
         return self.op(
             "triangular_solve",
             a,

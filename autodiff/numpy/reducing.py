@@ -454,11 +454,15 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 def _running(primitive: Any, a: Any, axis: Any, dtype: Any, out: Any) -> Any:
     x = operand(a)
+    ndim = ndim_of(x)
     if axis is None:
-        x, axis = ravel(x), 0
-    elif ndim_of(x) == 0:
-        x = shapes.reshape(x, shape=(1,))
-    axis = axis_in_range(axis, ndim_of(x))
+        if ndim != 1:
+            x = shapes.reshape(x, shape=(size_of(x),))
+        axis = 0
+    else:
+        if ndim == 0:
+            x, ndim = shapes.reshape(x, shape=(1,)), 1
+        axis = axis_in_range(axis, ndim)
     return write_out(primitive(x, axis=axis, dtype=_dtype(dtype)), out)
 
 

@@ -126,6 +126,16 @@ def _is_fortran(x: Any) -> bool:
 
 
 def _reshaped(x: Any, shape: Any, order: str = "C") -> Any:
+    if order == "C" and type(shape) is tuple:
+        # Complete shapes of ints need no more than a comparison of sizes.
+        n = 1
+        for m in shape:
+            if type(m) is not int or m < 0:
+                break
+            n *= m
+        else:
+            if n == size_of(x):
+                return _view(shapes.reshape(x, shape=shape), x, "reshape", shape)
     shape = _complete(_ints(shape), size_of(x), shape_of(x))
     if order == "A":
         order = "F" if _is_fortran(x) else "C"
@@ -141,11 +151,9 @@ def _view(y: Any, x: Any, kind: str, detail: Any) -> Any:
     """`y`, a view of `x` as in NumPy: what is written into one is seen in the other."""
     if not isinstance(x, Tracer):
         return y
-    if not isinstance(y, Tracer):
-        if not isinstance(y, np.ndarray):
-            return y
-        y = lift(y)
-    return mark_view(y, x, kind, detail)
+    if isinstance(y, Tracer):
+        return mark_view(y, x, kind, detail)
+    return mark_view(lift(y), x, kind, detail) if isinstance(y, np.ndarray) else y
 
 
 def _turned(x: Any, axes: tuple[int, ...]) -> Any:
@@ -608,10 +616,14 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """Return `a` with its elements shifted along axes, those at the end going to the start."""
     a = operand(a)
     shape = shape_of(a)
-    if axis is None:
+    if axis is None and len(shape) != 1:
         flat = shapes.reshape(a, shape=(size_of(a),))
         total = sum(_ints(shift))
         return shapes.reshape(shapes.roll(flat, shift=(total,), axis=(0,)), shape=shape)
+    if axis is None:
+        return shapes.roll(a, shift=(sum(_ints(shift)),), axis=(0,))
+    if type(shift) is int and type(axis) is int:
+        return shapes.roll(a, shift=(shift,), axis=(axis_in_range(axis, len(shape)),))
     shifts, axes = np.broadcast_arrays(np.asarray(_ints(shift)), np.asarray(_ints(axis)))
     total = dict.fromkeys((axis_in_range(k, len(shape)) for k in axes.tolist()), 0)
     for s, k in zip(shifts.tolist(), axes.tolist(), strict=True):

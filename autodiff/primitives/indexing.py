@@ -3,8 +3,8 @@
 An index is split in two. Its structure is a static, hashable parameter, `index`: a tuple of ints,
 None, Ellipsis, `(start, stop, step)` for a slice, and `ARRAY` where an integer array goes. The
 arrays are operands, since they may be traced themselves. Boolean masks become the indices of what
-they select. `distinct=True` states that no element is addressed twice, which makes the adjoint a plain
-write; basic indices are always distinct.
+they select. `distinct=True` states that no element is addressed twice, which makes the adjoint a
+plain write; basic indices are always distinct.
 
 `gather` and `scatter` are each other's adjoints:
 
@@ -61,9 +61,11 @@ __all__ = [
 ARRAY = "array"
 ALL = (None, None, None)  # the slice of everything
 
-# Operands after the first ones are index arrays; NumPy has at most 64 axes.
-_ARRAYS_AFTER_1 = tuple(range(1, 65))
-_ARRAYS_AFTER_2 = tuple(range(2, 66))
+# Operands after the first ones are index arrays. The list is walked at each recording of a read, so
+# that it ends before the 64 axes that NumPy allows.
+MOST_ARRAYS = 16
+_ARRAYS_AFTER_1 = tuple(range(1, 1 + MOST_ARRAYS))
+_ARRAYS_AFTER_2 = tuple(range(2, 2 + MOST_ARRAYS))
 
 Index = tuple[Any, ...]
 
@@ -604,6 +606,33 @@ def _bound(value: Any) -> int | None:
     return None if value is None else as_int(value)
 
 
+def _parse_plain(x: Any, index: tuple) -> Index | None:
+    """The structure of an index of ints, slices of ints, and None; None where there is more."""
+    shape = shape_of(x)
+    ndim = len(shape)
+    made: list[Any] = []
+    axis = 0
+    for entry in index:
+        kind = type(entry)
+        if kind is int:
+            if entry < 0 and axis < ndim and entry >= -shape[axis]:
+                entry += shape[axis]
+            made.append(entry)
+            axis += 1
+        elif kind is slice:
+            bounds = (entry.start, entry.stop, entry.step)
+            for bound in bounds:
+                if bound is not None and type(bound) is not int:
+                    return None
+            made.append(bounds)
+            axis += 1
+        elif entry is None:
+            made.append(None)
+        else:
+            return None
+    return tuple(made)
+
+
 def _parse(x: Any, index: Any) -> tuple[Index, tuple[Any, ...], bool]:
     """The structure of an index, its arrays, and whether they address nothing twice."""
     entries = index if type(index) is tuple else (index,)
@@ -668,6 +697,8 @@ def _parse(x: Any, index: Any) -> tuple[Index, tuple[Any, ...], bool]:
             arrays.append(entry)
             made.append(ARRAY)
             axis += 1
+    if len(arrays) > MOST_ARRAYS:
+        raise IndexError(f"more than {MOST_ARRAYS} index arrays into a traced array")
     lone_mask = masks == 1 and len(arrays) == (made.count(ARRAY)) and _only_masks(entries)
     return tuple(made), tuple(arrays), lone_mask
 
@@ -759,6 +790,10 @@ def getitem(x: Any, index: Any) -> Any:
         ):
             start, stop, step = _bound(start), _bound(stop), _bound(step)
         return gather(x, index=((start, stop, step),))
+    if kind is tuple:
+        made = _parse_plain(x, index)
+        if made is not None:
+            return gather(x, index=made)
     made, arrays, distinct = _parse(x, index)
     if not arrays:
         return gather(x, index=made)
@@ -792,10 +827,7 @@ def warn_complex(stacklevel: int = 3) -> None:
 def setitem(x: Any, index: Any, value: Any) -> Any:
     """The new value of the whole array after ``x[index] = value``."""
     if isinstance(value, (list, tuple)):
-        if holds_tracer(value):
-            value = stacked(value)
-        else:
-            value = np.asarray(value)
+        value = stacked(value) if holds_tracer(value) else np.asarray(value)
     dtype = dtype_of(x)
     if isinstance(value, Tracer):
         value = cast_for(value, dtype)

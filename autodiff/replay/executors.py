@@ -63,8 +63,8 @@ class NumpyExecutor:
 
 
 def _result(x: Any, v: Variable, given: set[int]) -> Any:
-    """A value as a caller may have it: of the declared dtype, sharing no memory with an
-    argument.""" if v.shape == ():
+    """A value as a caller may have it: of the declared dtype, in memory of its own."""
+    if v.shape == ():
         return np.asarray(x, v.dtype)[()]
     if not isinstance(x, np.ndarray):
         x = np.asarray(x, v.dtype)

@@ -161,6 +161,7 @@ class Jit(Transformed):
             self._other.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Replay the path for these arguments, or record one."""
         if not kwargs and self._plain:
             key: Any
             if len(args) == 1 and type(args[0]) is _ndarray:
@@ -345,9 +346,9 @@ class _Signature:
             self.eager = True
             self.paths = []
             self._warn(
-                f"runs eagerly: its recorded program has {len(path.program.steps)} steps, and XLA's "
-                f"compiler is given at most {LONGEST}; use array operations instead of Python loops "
-                "over elements"
+                f"runs eagerly: its recorded program has {len(path.program.steps)} steps, and "
+                f"XLA's compiler is given at most {LONGEST}; use array operations instead of "
+                "Python loops over elements"
             )
             return recording.result
         if len(self.paths) >= owner._max_paths:

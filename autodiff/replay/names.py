@@ -21,6 +21,7 @@ from __future__ import annotations
 import dis
 import functools
 import hashlib
+import inspect
 import types
 import weakref
 from collections.abc import Callable, Sequence
@@ -160,7 +161,7 @@ class _Walk:
                 if not isinstance(f, types.FunctionType):
                     continue
             if not isinstance(f, types.FunctionType):
-                call = getattr(type(f), "__call__", None)
+                call = inspect.getattr_static(type(f), "__call__", None)
                 if isinstance(call, types.FunctionType) and not _opaque(call):
                     pending.append((call, f))
                 continue

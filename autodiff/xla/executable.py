@@ -166,8 +166,8 @@ class Executable:
         return _Staging(memory, arrays, views)
 
     def _given(self, x: Any, variable: Any) -> Any:
-        """A handle on a large argument; XLA wants C order and NumPy refuses to lend what is
-        fixed.""" array = np.ascontiguousarray(x, variable.dtype)
+        """A handle on a large argument: XLA wants C order, NumPy lends no read-only memory."""
+        array = np.ascontiguousarray(x, variable.dtype)
         if not array.flags.writeable:
             array = array.copy()
         return self.xla.device_array(array.reshape(variable.shape))
@@ -252,7 +252,7 @@ class TooLong(RuntimeError):
 
     def __init__(self, steps: int):
         super().__init__(
-            f"the recorded program has {steps} steps, and XLA's compiler is given at most {LONGEST} "
-            "(its time grows faster than the program, and it crashes on very long ones)"
+            f"the recorded program has {steps} steps, and XLA's compiler is given at most "
+            f"{LONGEST} (its time grows faster than the program, and it crashes on very long ones)"
         )
         self.steps = steps
