@@ -25,7 +25,9 @@ FULL = Effort(rounds=61, sample=5e-4, budget=15.0)
 
 
 def _parser(suites: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks", description="Derivatives by autodiff and its rivals, in one run."
+    )
     parser.add_argument("--suite", action="append", choices=suites, help="only this; repeatable")
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases named like this")
     parser.add_argument(

@@ -18,6 +18,7 @@ def run_case(suite: str, case: Case, effort: Effort) -> CaseResult:
     valid = [entry for entry in case.entries if entry.who not in failures]
     times, raised = measure(valid, effort)
     failures.update(raised)
+    remarks.pop(case.plain, None)  # the function itself needs nobody's word
     return CaseResult(
         suite, case.name, case.size, case.operations, case.us, case.plain, times, failures,
         remarks, targets_of(case, times),

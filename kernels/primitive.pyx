@@ -294,25 +294,13 @@ cdef class Elementwise(Primitive):
         self.partial_functions[k] = function
         self.constants[k] = constant
         self.reads[k] = reads
+        self.read_by[k] = tuple([name for bit, name in ((1, 0), (2, 1), (4, "y")) if reads & bit])
         return self
 
     cdef bint has_rule(self, int k):
         if k < self.nin and self.partial_functions[k] is not None:
             return True
         return Primitive.has_rule(self, k)
-
-    cdef object needs_of(self, int k):
-        if k < self.nin and self.partial_functions[k] is not None:
-            mask = self.reads[k]
-            names = ()
-            if mask & 1:
-                names += (0,)
-            if mask & 2:
-                names += (1,)
-            if mask & 4:
-                names += ("y",)
-            return names
-        return Primitive.needs_of(self, k)
 
     def rule_kind(self, int k):
         if k < self.nin and self.partial_functions[k] is not None:

@@ -42,6 +42,7 @@ cdef extern from "math.h" nogil:
     bint isfinite(double)
 
 cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
     double PyLong_AsDouble(object) except? -1.0
 
 cdef extern from *:
@@ -51,9 +52,15 @@ cdef extern from *:
     #else
     #define AD_THREAD __thread
     #endif
+    /* How many transforms run in this thread; the operator that is being answered on the general
+       path (-1: none); the recorded primal value that a sweep is at (-1: none). */
     static AD_THREAD int ad_inside;
+    static AD_THREAD int ad_operator = -1;
+    static AD_THREAD int ad_primal = -1;
     """
     int ad_inside
+    int ad_operator
+    int ad_primal
 
 cdef object FLOAT64 = np.dtype(np.float64)
 cdef object np_float64 = np.float64
@@ -62,24 +69,38 @@ cdef object np_ndarray = np.ndarray
 cdef object np_bool = np.bool_
 cdef object np_true = np.True_
 cdef object np_false = np.False_
-cdef object errstate = np.errstate
 cdef object np_sum = np.sum
 cdef object add_reduce = np.add.reduce
 cdef object MethodType = types.MethodType
 cdef long long next_level = 1
 cdef dict NO_PARAMS = {}
 
-# While a function is recorded: the ids of arrays that each replay fetches anew. They are kept
-# themselves; of every other array a copy is kept, since its owner may write into it.
-cdef object live_arrays = frozenset()
+# While a function is recorded, by thread: from the id of an array that each replay fetches anew to
+# the handle that stands for it in the recording. Arrays meet their handles in `dispatch`.
+cdef dict live_arrays = {}
 
 
-def set_live_arrays(ids):
-    """Set the ids of the arrays that are not copied when they are kept; return the previous ones."""
-    global live_arrays
-    previous = live_arrays
-    live_arrays = ids
+def set_live_arrays(dict handles):
+    """Set this thread's arrays (by id) that stand for recording handles; return the previous ones."""
+    cdef unsigned long thread = PyThread_get_thread_ident()
+    cdef dict previous = live_arrays.pop(thread, {})
+    if handles:
+        live_arrays[thread] = handles
     return previous
+
+
+cdef object live_handle(object x):
+    """The recording handle of a live array of this thread; anything else as it is."""
+    cdef dict mine
+    if type(x) is not np_ndarray:
+        return x
+    mine = live_arrays.get(PyThread_get_thread_ident())
+    return x if mine is None else mine.get(id(x), x)
+
+
+cdef bint is_live(object x):
+    cdef dict mine = live_arrays.get(PyThread_get_thread_ident())
+    return mine is not None and id(x) in mine
 
 
 # Registered from above: see the last section.
@@ -427,6 +448,8 @@ cpdef tuple shape_of(x):
         if t.trace is not None and t.trace.kind == BATCH:
             return shape_of(t.payload)[1:]
         return shape_of(t.payload)
+    if type(x) is np_ndarray:
+        return x.shape
     if isinstance(x, (np_ndarray, np_generic)):
         return x.shape
     if isinstance(x, (float, int, complex)):
@@ -449,6 +472,8 @@ cpdef object dtype_of(x):
         if t.form != VALUE:
             return FLOAT64
         return dtype_of(t.payload)
+    if type(x) is np_ndarray:
+        return <object> cnp.PyArray_DESCR(<cnp.ndarray> x)
     if isinstance(x, (np_ndarray, np_generic)):
         return x.dtype
     if isinstance(x, Shaped):
@@ -590,6 +615,10 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
                 top = t
         elif type(x) is not float and type(x) is not int and type(x) is not np_float64:
             odd = True
+    if handles and live_arrays:
+        for x in operands:
+            if live_handle(x) is not x:
+                return dispatch(primitive, tuple([live_handle(x) for x in operands]), params)
     if handles:
         if top is not None and odd:
             operands = tuple([x if type(x) is Tracer else as_operand(x, primitive) for x in operands])
@@ -606,14 +635,14 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
         return dispatch(primitive, tuple([as_operand(x, primitive) for x in operands]), params)
     if params is None:
         params = NO_PARAMS
-    if (as_operator >= 0 and type(primitive) is Elementwise
-            and (<Elementwise> primitive).opcode == as_operator
+    if (ad_operator >= 0 and type(primitive) is Elementwise
+            and (<Elementwise> primitive).opcode == ad_operator
             and not isinstance(operands[0], np_ndarray) and not isinstance(operands[1], np_ndarray)):
         x = operands[0]
         if isinstance(x, np_generic) or isinstance(operands[1], np_generic):
-            return python_operators[as_operator](x, operands[1])
+            return python_operators[ad_operator](x, operands[1])
         if type(x) is float or type(operands[1]) is float:
-            return python_operators[as_operator](
+            return python_operators[ad_operator](
                 np_float64(x) if type(x) is not complex else np.complex128(x), operands[1])
     if large and ad_inside > 0:
         previous = pool.enter()
@@ -647,8 +676,9 @@ cdef object leaked(Tracer t):
         "`has_aux=True`) instead of keeping it in a list, an attribute or a global.")
 
 
-cdef bint is_inexact(object dtype):
-    return dtype.kind == "f" or dtype.kind == "c"
+cdef inline bint is_inexact(object dtype):
+    cdef int number = (<cnp.dtype> dtype).num
+    return cnp.PyTypeNum_ISFLOAT(number) or cnp.PyTypeNum_ISCOMPLEX(number)
 
 
 cdef Shaped shaped(object x):
@@ -869,7 +899,7 @@ cdef Record make_record(Primitive primitive, list payloads, list parents, dict p
     cdef int k, n = len(payloads)
     cdef object needs, x
     cdef bint everything = False, keep_y = False
-    cdef set names = set()
+    cdef long long names = 0
     cdef object dtype = dtype_of(y[0] if primitive.multiple else y)
     if not is_inexact(dtype):
         dtype = FLOAT64
@@ -878,21 +908,29 @@ cdef Record make_record(Primitive primitive, list payloads, list parents, dict p
             needs = primitive.needs_of(k)
             if needs is None:
                 everything = True
-            else:
-                names.update(needs)
+                continue
+            for x in <tuple> needs:
+                if type(x) is str:
+                    keep_y = True
+                elif <int> x < 62:
+                    names |= 1LL << <int> x
+                else:
+                    everything = True
     for k in range(n):
         x = payloads[k]
-        shapes.append(shaped(x) if parents[k] >= 0 else None)
-        if everything or k in names:
+        if everything or (k < 62 and names >> k & 1):
+            shapes.append(shaped(x) if parents[k] >= 0 else None)
             x = readable(primitive, k, x, dtype)
             if (parents[k] < 0 and type(x) is np_ndarray
                     and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096
-                    and not (live_arrays and id(x) in live_arrays)):
+                    and not (live_arrays and is_live(x))):
                 x = x.copy()
             saved.append(x)
         else:
-            saved.append(shapes[k] if parents[k] >= 0 else shaped(x))
-    keep_y = everything or "y" in names
+            x = shaped(x)
+            shapes.append(x)
+            saved.append(x)
+    keep_y = everything or keep_y
     record.primitive = primitive
     record.params = params
     record.operands = tuple(saved)
@@ -1005,7 +1043,8 @@ cdef class ForwardTrace(Trace):
             return y
         values = tuple([readable(primitive, k, primals[k], dtype) for k in range(len(primals))])
         t_out = None
-        with errstate(all="ignore"):
+        token = tapes.silence()
+        try:
             if primitive.jointly:
                 t_out = dispatch(primitive, joint_tangents(primitive, values, tangents), params)
             else:
@@ -1020,6 +1059,8 @@ cdef class ForwardTrace(Trace):
             if t_out is None:
                 return y
             t_out = tapes.fit_tangent(t_out, shape_of(y), dtype)
+        finally:
+            tapes.unsilence(token)
         return self.dual(y, t_out, isinstance(primitive, Elementwise) and all_weak(operands))
 
     cdef object process_multiple(self, Primitive primitive, list primals, list tangents,
@@ -1027,7 +1068,8 @@ cdef class ForwardTrace(Trace):
         cdef list sums = [None] * len(y)
         cdef int k, j
         cdef tuple values = tuple([numpy_scalar(x, FLOAT64) for x in primals])
-        with errstate(all="ignore"):
+        token = tapes.silence()
+        try:
             if primitive.jointly:
                 sums = list(dispatch(primitive, joint_tangents(primitive, values, tangents), params))
             else:
@@ -1039,6 +1081,8 @@ cdef class ForwardTrace(Trace):
                         if parts[j] is not None:
                             part = tapes.fit_tangent(parts[j], shape_of(y[j]), dtype_of(y[j]))
                             sums[j] = part if sums[j] is None else primitives.by_name["add"](sums[j], part)
+        finally:
+            tapes.unsilence(token)
         return tuple([
             self.dual(y[j], sums[j], False) if sums[j] is not None and is_inexact(dtype_of(y[j]))
             else y[j]
@@ -1230,30 +1274,40 @@ cdef class Guard:
         return f"Guard({self.kind} of {self.var!r} == {self.value!r})"
 
 
-# The chain of inner transforms that are recording now, and the primal node that a sweep is at.
-cdef list regions = []
-cdef object primal_var = None
+# The chains of inner transforms that are recording now, by thread.
+cdef dict regions = {}
 
 
 def push_region(str kind, detail=None):
     """Enter a region of the recording: an inner transform, a custom rule."""
-    regions.append((kind, detail))
+    cdef unsigned long thread = PyThread_get_thread_ident()
+    regions[thread] = regions.get(thread, ()) + ((kind, detail),)
 
 
 def pop_region():
     """Leave the innermost region."""
-    regions.pop()
+    cdef unsigned long thread = PyThread_get_thread_ident()
+    cdef tuple mine = regions[thread]
+    cdef tuple rest = mine[:len(mine) - 1]
+    if rest:
+        regions[thread] = rest
+    else:
+        del regions[thread]
+
+
+cdef tuple current_region():
+    return regions.get(PyThread_get_thread_ident(), ()) if regions else ()
 
 
 def mark_primal(y):
     """Say which primal value the sweep is at (None: no sweep)."""
-    global primal_var
+    global ad_primal
     cdef Tracer t
-    primal_var = None
+    ad_primal = -1
     if type(y) is Tracer:
         t = <Tracer> y
         if t.trace is not None and t.trace.kind == RECORD:
-            primal_var = t.index
+            ad_primal = t.index
 
 
 cdef object source_position():
@@ -1338,7 +1392,8 @@ cdef class RecordTrace(Trace):
                 outputs.append(x)
             equation = Equation(primitive, tuple(names), params,
                                 tuple([(<Tracer> x).tangent for x in outputs]),
-                                source_position(), tuple(regions), primal_var, body)
+                                source_position(), current_region(),
+                                ad_primal if ad_primal >= 0 else None, body)
             self.equations.append(equation)
             return tuple(outputs) if primitive.multiple else outputs[0]
         y = dispatch(primitive, tuple(payloads), params)
@@ -1351,13 +1406,14 @@ cdef class RecordTrace(Trace):
             outputs = [self.handle(y, self.new_var(y, weak))]
         equation = Equation(primitive, tuple(names), params,
                             tuple([(<Tracer> x).tangent for x in outputs]),
-                            source_position(), tuple(regions), primal_var, None)
+                            source_position(), current_region(),
+                            ad_primal if ad_primal >= 0 else None, None)
         self.equations.append(equation)
         return tuple(outputs) if primitive.multiple else outputs[0]
 
     cdef object snapshot(self, object x):
         """An array as it is now, for an equation: itself where replays fetch it, else a copy."""
-        if id(x) in live_arrays:
+        if is_live(x):
             return x
         known = self.snapshots.get(id(x))
         # The original is kept beside its copy: its id must not be given to another array.
@@ -1519,10 +1575,6 @@ cdef dict python_operators = {
 }
 
 
-# The operator that is being answered on the general path, -1 for none.
-cdef int as_operator = -1
-
-
 cdef Elementwise row_of(int op):
     return <Elementwise> primitives.rows[op]
 
@@ -1609,7 +1661,7 @@ cdef inline double scalar_scale(double g, int op, int k, double a, double b, dou
 cdef inline object keep(object x, Tracer t):
     """What a node keeps of an operand array: an outsider's small array is copied."""
     if (t is None and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096
-            and not (live_arrays and id(x) in live_arrays)):
+            and not (live_arrays and is_live(x))):
         return cnp.PyArray_NewCopy(<cnp.ndarray> x, cnp.NPY_CORDER)
     return x
 
@@ -1823,15 +1875,15 @@ cdef object binary_in_general(int op, object a, object b, bint operator):
 
 
 cdef object slow_binary(int op, object a, object b, bint operator):
-    global as_operator
-    cdef int before = as_operator
+    global ad_operator
+    cdef int before = ad_operator
     if not operand_like(a) or not operand_like(b):
         return NotImplemented
-    as_operator = op if operator and op in python_operators else -1
+    ad_operator = op if operator and op in python_operators else -1
     try:
         return dispatch(row_of(op), (a, b), None)
     finally:
-        as_operator = before
+        ad_operator = before
 
 
 cdef bint operand_like(object x):
@@ -2371,6 +2423,39 @@ def lone_gradient(f, tuple args, Py_ssize_t k, bint keep=False):
                     [shaped(handle) if type(x) is not float else None], [handle.index], False)[0]
                 return np_float64((<Tracer> y).number), g
         return trace, handle, y
+    finally:
+        ad_inside -= 1
+        trace.alive = False
+
+
+def lone_jvp(f, x, t):
+    """Push `t` forward through `f(x)`, both floats or float64 ndarrays of one shape.
+
+    Returns
+    -------
+    tuple
+        ``(True, value, tangent)``, or ``(False, trace, y)`` where the caller has to look at the
+        result: it is not one float64 scalar or fresh array of this trace.
+    """
+    global ad_inside
+    cdef ForwardTrace trace = ForwardTrace.__new__(ForwardTrace)
+    cdef Tracer y
+    cdef object result
+    ad_inside += 1
+    try:
+        result = f(trace.dual(x, t, type(x) is float))
+        if type(result) is Tracer:
+            y = <Tracer> result
+            if y.base is not None:
+                refresh(y)
+            if y.trace is trace:
+                if y.form == NUMBER:
+                    return True, np_float64(y.number), np_float64(y.number_tangent)
+                if (y.form == VECTOR and y.payload is not x and y.tangent is not t
+                        and cnp.PyArray_BASE(<cnp.ndarray> y.payload) == NULL
+                        and cnp.PyArray_BASE(<cnp.ndarray> y.tangent) == NULL):
+                    return True, y.payload, y.tangent
+        return False, trace, result
     finally:
         ad_inside -= 1
         trace.alive = False

@@ -199,18 +199,18 @@ def test_paths_are_bounded():
     f = jit(lambda x, n: x * n if n == n.__index__() else x, max_paths=3)
     x = np.ones(2)
     with pytest.warns(ReplayWarning, match="different paths"):
-        for n in range(6):
-            same(f(x, n), x * n)
+        results = [f(x, n) for n in range(6)]
+    same(results, [x * n for n in range(6)])
 
 
 def test_float_taken_out_stays_eager():
     import math
 
     f = jit(lambda x: x * math.sin(x[0]))
+    calls = [np.arange(3.0) + k for k in range(3)]
     with pytest.warns(ReplayWarning, match=r"test_replay\.py:\d+"):
-        for k in range(3):
-            x = np.arange(3.0) + k
-            same(f(x), x * math.sin(x[0]))
+        results = [f(x) for x in calls]
+    same(results, [x * math.sin(x[0]) for x in calls])
 
 
 # --- outer names --------------------------------------------------------------------------------
@@ -649,3 +649,43 @@ def test_side_effects_happen_while_recording():
         f(np.ones(2))
     assert calls == [1]
     assert count == [1]
+
+
+def test_a_failing_compiler_is_survived(monkeypatch):
+    from autodiff.xla import open_xla
+
+    def fails(text, large=False):
+        raise RuntimeError("internal compiler error\nmore of it")
+
+    monkeypatch.setattr(open_xla(), "compile", fails)
+    f = jit(lambda x: np.sin(x) * 3)
+    x = np.ones(2)
+    f(x)
+    with pytest.warns(ReplayWarning, match="internal compiler error"):
+        same(f(x), np.sin(x) * 3)
+    same(f(x + 1), np.sin(x + 1) * 3)
+
+
+class Recursive:
+    def __init__(self):
+        self.rate = 2.0
+        self.friend = self
+
+    @jit
+    def run(self, x):
+        return self.down(x, 3)
+
+    def down(self, x, n):
+        return x * self.rate if n == 0 else self.friend.down(x, n - 1) + 1
+
+
+def test_recursion_and_cycles():
+    model = Recursive()
+    loop = [1.0]
+    loop.append(loop)
+    f = jit(lambda x: x * loop[0])
+    x = np.ones(2)
+    for k in range(4):
+        model.rate = loop[0] = float(k // 2)
+        same(model.run(x), x * model.rate + 3)
+        same(f(x), x * loop[0])

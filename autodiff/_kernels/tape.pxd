@@ -62,6 +62,7 @@ cdef class Tape:
     cdef Cotangent *slots
     cdef object errors_off
 
+    cdef int without_warnings(self) except -1
     cdef int grow(self) except -1
     cdef int append_input(self) except -1
     cdef int append_object(self, Record record) except -1
@@ -92,3 +93,5 @@ cdef object fit_cotangent(object g, tuple shape, object dtype)
 cdef object fit_tangent(object t, tuple shape, object dtype)
 cdef bint is_fast_array(object x) noexcept
 cdef object empty_like(object x)
+cdef object silence()
+cdef int unsilence(object token) except -1

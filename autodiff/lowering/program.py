@@ -204,7 +204,7 @@ class Program:
     @property
     def cuts(self) -> tuple[tuple[str, str], ...]:
         """``(primitive, reason)`` for every step that XLA cannot do."""
-        found = {}
+        found: dict[str, str] = {}
         for step in self.steps:
             reason = uncompilable(step)
             if reason is not None:

@@ -24,7 +24,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Emitter", "LoweringError", "Value", "lower", "type_text"]
+__all__ = ["Emitter", "LoweringError", "Value", "lower", "passed", "type_text"]
+
+# Arrays of at most so many elements that never change are printed into the text.
+EMBEDDED = 1_024
 
 
 class LoweringError(NotImplementedError):
@@ -56,6 +59,12 @@ _TO_BOOL = frozenset({"is_finite"})
 # Operations that StableHLO defines on integers as well; all other unary ones need floats.
 _ON_INTEGERS = frozenset(
     {"abs", "negate", "not", "sign", "popcnt", "count_leading_zeros", "optimization_barrier"}
+)
+
+# On complex numbers: done to the real and the imaginary part, or not at all.
+_PARTWISE = frozenset({"floor", "ceil", "round_nearest_even", "round_nearest_afz"})
+_REAL_ONLY = frozenset(
+    {"cbrt", "chlo.erf", "chlo.erfc", "chlo.erf_inv", "chlo.lgamma", "chlo.digamma"}
 )
 
 _NAME = re.compile(r"%\d+")
@@ -274,9 +283,9 @@ class Emitter:
     module @autodiff {
       func.func public @main(%arg0: tensor<3xf64>) -> (tensor<3xf64>) {
         %0 = stablehlo.sine %arg0 : tensor<3xf64>
-        %3 = stablehlo.constant dense<2.0> : tensor<3xf64>
-        %4 = stablehlo.multiply %0, %3 : tensor<3xf64>
-        return %4 : tensor<3xf64>
+        %2 = stablehlo.constant dense<2.0> : tensor<3xf64>
+        %3 = stablehlo.multiply %0, %2 : tensor<3xf64>
+        return %3 : tensor<3xf64>
       }
     }
     """
@@ -511,7 +520,7 @@ class Emitter:
                 return x
             out = getattr(self.out, "dtype", None)
             inexact = out is not None and np.dtype(out).kind in "fc"
-            x = self.convert(x, out if inexact else np.float64)
+            x = self.convert(x, np.dtype(out) if inexact else np.float64)
             kind = x.dtype.kind
         if kind in "bu" and name in ("abs",):
             return x
@@ -519,6 +528,11 @@ class Emitter:
             return x
         if kind == "f" and name == "imag":
             return self.zeros(x.shape, x.dtype)
+        if kind == "c" and name in _PARTWISE:
+            parts = (self.unary(name, self.unary(part, x)) for part in ("real", "imag"))
+            return self.binary("complex", *parts)
+        if kind == "c" and name in _REAL_ONLY:
+            raise LoweringError(f"XLA has no {name} of complex numbers")
         dtype = x.dtype
         if name in _TO_BOOL:
             if kind == "c":
@@ -540,6 +554,9 @@ class Emitter:
     def binary(self, name: str, a: Any, b: Any) -> Value:
         """``stablehlo.<name>`` of two operands, promoted and broadcast as NumPy does."""
         a, b = self._together(a, b)
+        if a.dtype.kind == "c" and name in ("maximum", "minimum"):
+            first = self.compare(a, b, "GE" if name == "maximum" else "LE")
+            return self.select(first | self.compare(a, a, "NE"), a, b)
         dtype = a.dtype
         full = name if "." in name else "stablehlo." + name
         operands = type_text(a.shape, dtype)
@@ -794,7 +811,8 @@ class Emitter:
     ) -> Value:
         """Reduction over `axes` (None: all of them).
 
-        By ``"add"``, ``"multiply"``, ``"maximum"``, ``"minimum"``, ``"and"``, ``"or"``. NaN propagates through maximum and minimum, as in NumPy.
+        By ``"add"``, ``"multiply"``, ``"maximum"``, ``"minimum"``, ``"and"``, ``"or"``. NaN
+        propagates through maximum and minimum, as in NumPy.
         """
         v = self.value(v)
         dims = _axes(axes, v.ndim)
@@ -1234,7 +1252,7 @@ def lower(program: Any, packing: Any = None) -> str:
     Parameters
     ----------
     program : Program
-        Its arguments in the text are its inputs and then its captured arrays; its results are
+        Its arguments in the text are those that `passed` names; its results are
         ``program.results``: outputs that are variables, then guarded values.
     packing : Packing, optional
         How several arguments and results travel in one array each (see
@@ -1261,12 +1279,15 @@ def lower(program: Any, packing: Any = None) -> str:
     }
     """
     emit = Emitter()
-    variables = program.inputs + program.captured
+    variables = passed(program)
     if packing is None:
         values = [emit.argument(v.shape, v.dtype, v.weak) for v in variables]
     else:
         values = packing.unpacked(emit, variables)
     known = {v.number: value for v, value in zip(variables, values, strict=True)}
+    for v, array in program.fixed:
+        if v.number not in known:
+            known[v.number] = emit.constant(array, v.dtype)
     for step in program.steps:
         operands = [known[x.number] if hasattr(x, "number") else x for x in step.operands]
         results = lower_step(emit, step, operands)
@@ -1274,6 +1295,15 @@ def lower(program: Any, packing: Any = None) -> str:
             known[v.number] = value
     results = [known[v.number] for v in program.results]
     return emit.module(results if packing is None else packing.packed(emit, results))
+
+
+def passed(program: Any) -> tuple[Any, ...]:
+    """The variables that are arguments of the text: all inputs but small arrays that never change.
+
+    A sweep's seeds are such arrays (the rows of an identity): XLA can compute with what it knows.
+    """
+    large = tuple(v for v, _ in program.fixed if v.size > EMBEDDED)
+    return program.arguments + large
 
 
 def lower_step(emit: Emitter, step: Any, operands: list[Any]) -> list[Value]:

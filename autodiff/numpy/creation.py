@@ -68,7 +68,7 @@ def _keywords(device: Any, like: Any) -> dict[str, Any]:
 
 
 def zeros(
-    shape: Any, dtype: Any = None, order: str = "C", *, device: Any = None, like: Any = None
+    shape: Any, dtype: Any = None, order: Any = "C", *, device: Any = None, like: Any = None
 ) -> Any:
     """Return zeros; inside a transform an array that traced values can be written into.
 
@@ -95,14 +95,14 @@ def zeros(
 
 
 def ones(
-    shape: Any, dtype: Any = None, order: str = "C", *, device: Any = None, like: Any = None
+    shape: Any, dtype: Any = None, order: Any = "C", *, device: Any = None, like: Any = None
 ) -> Any:
     """Return ones; inside a transform an array that traced values can be written into."""
     return _made(np.ones(shape, dtype, order, **_keywords(device, like)))
 
 
 def empty(
-    shape: Any, dtype: Any = None, order: str = "C", *, device: Any = None, like: Any = None
+    shape: Any, dtype: Any = None, order: Any = "C", *, device: Any = None, like: Any = None
 ) -> Any:
     """Return arbitrary values; inside a transform an array that takes traced values."""
     return _made(np.empty(shape, dtype, order, **_keywords(device, like)))
@@ -112,7 +112,7 @@ def full(
     shape: Any,
     fill_value: Any,
     dtype: Any = None,
-    order: str = "C",
+    order: Any = "C",
     *,
     device: Any = None,
     like: Any = None,
@@ -134,7 +134,7 @@ def eye(
     M: int | None = None,
     k: int = 0,
     dtype: Any = float,
-    order: str = "C",
+    order: Any = "C",
     *,
     device: Any = None,
     like: Any = None,
@@ -170,7 +170,7 @@ def _like(name: str) -> Callable[..., Any]:
     def implementation(
         a: Any,
         dtype: Any = None,
-        order: str = "K",
+        order: Any = "K",
         subok: bool = True,
         shape: Any = None,
         *,
@@ -192,7 +192,7 @@ _zeros_like, _ones_like, _empty_like = _like("zeros_like"), _like("ones_like"), 
 def zeros_like(
     a: Any,
     dtype: Any = None,
-    order: str = "K",
+    order: Any = "K",
     subok: bool = True,
     shape: Any = None,
     *,
@@ -205,7 +205,7 @@ def zeros_like(
 def ones_like(
     a: Any,
     dtype: Any = None,
-    order: str = "K",
+    order: Any = "K",
     subok: bool = True,
     shape: Any = None,
     *,
@@ -219,7 +219,7 @@ def empty_like(
     prototype: Any,
     /,
     dtype: Any = None,
-    order: str = "K",
+    order: Any = "K",
     subok: bool = True,
     shape: Any = None,
     *,
@@ -233,7 +233,7 @@ def full_like(
     a: Any,
     fill_value: Any,
     dtype: Any = None,
-    order: str = "K",
+    order: Any = "K",
     subok: bool = True,
     shape: Any = None,
     *,
@@ -266,7 +266,7 @@ def array(
     dtype: Any = None,
     *,
     copy: bool | None = True,
-    order: str = "K",
+    order: Any = "K",
     subok: bool = False,
     ndmin: int = 0,
     ndmax: int = 0,
@@ -293,7 +293,7 @@ def array(
 def asarray(
     a: Any,
     dtype: Any = None,
-    order: str | None = None,
+    order: Any = None,
     *,
     device: Any = None,
     copy: bool | None = None,
@@ -307,7 +307,7 @@ def asarray(
 def asanyarray(
     a: Any,
     dtype: Any = None,
-    order: str | None = None,
+    order: Any = None,
     *,
     device: Any = None,
     copy: bool | None = None,
@@ -330,7 +330,7 @@ def asfortranarray(a: Any, dtype: Any = None, *, like: Any = None) -> Any:
 
 
 @overloads(np.copy)
-def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
+def copy(a: Any, order: Any = "K", subok: bool = False) -> Any:
     """Return a copy, of which writes do not reach `a`."""
     return array(a, order=order, subok=subok, copy=True)
 
@@ -341,8 +341,8 @@ def copy(a: Any, order: str = "K", subok: bool = False) -> Any:
 def cast(
     x: Any,
     dtype: Any,
-    order: str = "K",
-    casting: str = "unsafe",
+    order: Any = "K",
+    casting: Any = "unsafe",
     subok: bool = True,
     copy: bool = True,
 ) -> Any:
@@ -428,7 +428,8 @@ def linspace(
 ) -> Any:
     """Return `num` evenly spaced values from `start` to `stop`, which may be traced."""
     if not (holds_tracer(start) or holds_tracer(stop)):
-        y = np.linspace(start, stop, num, endpoint, retstep, dtype, axis, device=device)
+        plain: Any = np.linspace
+        y = plain(start, stop, num, endpoint, retstep, dtype, axis, device=device)
         return (_made(y[0]), y[1]) if retstep else _made(y)
     return _linspace(start, stop, num, endpoint, retstep, dtype, axis)
 

@@ -226,7 +226,7 @@ def place(arr: Any, mask: Any, vals: Any) -> None:
 
 
 @overloads(np.copyto)
-def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
     """Write one array into another, where a mask holds."""
     dst = _writable(dst, "copyto")
     src = operand(src)
@@ -306,7 +306,7 @@ def argsort(
 def _sort_in_place(
     x: Any, axis: int = -1, kind: Any = None, order: Any = None, *, stable: bool | None = None
 ) -> None:
-    x[...] = sort.__wrapped__(x, axis, kind, order, stable=stable)  # type: ignore[attr-defined]
+    x[...] = sort.__wrapped__(x, axis, kind, order, stable=stable)
 
 
 @overloads(np.lexsort)
@@ -327,7 +327,7 @@ def _kth(kth: Any) -> Any:
 
 @overloads(np.partition)
 def partition(
-    a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None
+    a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None
 ) -> Any:
     """Return a copy with the k-th elements in their sorted places; derivatives follow elements."""
     _no_order("partition", order)
@@ -341,7 +341,7 @@ def partition(
 
 @overloads(np.argpartition)
 def argpartition(
-    a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None
+    a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None
 ) -> Any:
     """Return the indices that put the k-th elements in their sorted places."""
     _no_order("argpartition", order)
@@ -356,7 +356,7 @@ def argpartition(
 
 
 @overloads(np.searchsorted)
-def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
+def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:
     """Return where elements belong in a sorted array."""
     a = operand(a)
     if sorter is not None:
@@ -519,14 +519,14 @@ def interp(
     return choose_between(isnan(x), x, y)
 
 
-register_method("take", take.__wrapped__)  # type: ignore[attr-defined]
+register_method("take", take.__wrapped__)
 register_method(
     "compress", lambda x, condition, axis=None, out=None: compress(condition, x, axis, out)
 )
-register_method("choose", choose.__wrapped__)  # type: ignore[attr-defined]
-register_method("put", put.__wrapped__)  # type: ignore[attr-defined]
+register_method("choose", choose.__wrapped__)
+register_method("put", put.__wrapped__)
 register_method("sort", _sort_in_place)
-register_method("argsort", argsort.__wrapped__)  # type: ignore[attr-defined]
-register_method("argpartition", argpartition.__wrapped__)  # type: ignore[attr-defined]
-register_method("searchsorted", searchsorted.__wrapped__)  # type: ignore[attr-defined]
-register_method("nonzero", nonzero.__wrapped__)  # type: ignore[attr-defined]
+register_method("argsort", argsort.__wrapped__)
+register_method("argpartition", argpartition.__wrapped__)
+register_method("searchsorted", searchsorted.__wrapped__)
+register_method("nonzero", nonzero.__wrapped__)

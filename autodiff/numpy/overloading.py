@@ -32,7 +32,7 @@ __all__ = [
 MISSING: Any = np._NoValue
 
 
-def overloads(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def overloads(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Any]:
     """Decorate the implementation of `numpy_functions` for traced arguments.
 
     Parameters
@@ -58,7 +58,7 @@ def overloads(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Callable[
     """
     plain = numpy_functions[0]
 
-    def decorate(implementation: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(implementation: Callable[..., Any]) -> Any:
         def function(*args: Any, **kwargs: Any) -> Any:
             for x in args:
                 if isinstance(x, Tracer) or (

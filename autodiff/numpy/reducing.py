@@ -753,7 +753,7 @@ def quantile(
     places = (n - 1) * q
     low = np.floor(places).astype(np.intp)
     high = np.minimum(low + 1, n - 1)
-    part = np.asarray(places - low, places.dtype)
+    part: Any = np.asarray(places - low, places.dtype)
     part = float(part) if weak else part.reshape(q.shape + (1,) * (ndim_of(x) - 1))
     below, above = indexing.take(x, low, axis=0), indexing.take(x, high, axis=0)
     step = subtract(above, below)
@@ -1123,7 +1123,7 @@ for _ufunc, _function in (
     (np.logical_or, any),
     (np.logical_and, all),
 ):
-    register_ufunc_method(_ufunc, "reduce", _reduce(_function.__wrapped__))  # type: ignore[attr-defined]
+    register_ufunc_method(_ufunc, "reduce", _reduce(_function.__wrapped__))
 
 
 def _logaddexp_reduce(x: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:

@@ -125,7 +125,7 @@ def _is_fortran(x: Any) -> bool:
     return flags is not None and bool(flags.f_contiguous) and not flags.c_contiguous
 
 
-def _reshaped(x: Any, shape: Any, order: str = "C") -> Any:
+def _reshaped(x: Any, shape: Any, order: Any = "C") -> Any:
     if order == "C" and type(shape) is tuple:
         # Complete shapes of ints need no more than a comparison of sizes.
         n = 1
@@ -162,19 +162,19 @@ def _turned(x: Any, axes: tuple[int, ...]) -> Any:
 
 
 @overloads(np.reshape)
-def reshape(a: Any, /, shape: Any, order: str = "C", *, copy: bool | None = None) -> Any:
+def reshape(a: Any, /, shape: Any, order: Any = "C", *, copy: bool | None = None) -> Any:
     """Return the elements of `a` in another shape."""
     y = _reshaped(operand(a), shape, order)
     return shapes.copy(y) if copy else y
 
 
-def _reshape_method(x: Any, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+def _reshape_method(x: Any, *shape: Any, order: Any = "C", copy: bool | None = None) -> Any:
     y = _reshaped(x, shape[0] if len(shape) == 1 else shape, order)
     return shapes.copy(y) if copy else y
 
 
 @overloads(np.ravel)
-def ravel(a: Any, order: str = "C") -> Any:
+def ravel(a: Any, order: Any = "C") -> Any:
     """Return the elements of `a` in one dimension."""
     a = operand(a)
     if order == "K":
@@ -182,7 +182,7 @@ def ravel(a: Any, order: str = "C") -> Any:
     return _reshaped(a, (size_of(a),), order)
 
 
-def _flatten(x: Any, order: str = "C") -> Any:
+def _flatten(x: Any, order: Any = "C") -> Any:
     return shapes.copy(ravel(x, order))
 
 
@@ -376,7 +376,7 @@ def _arrays(arrays: Any) -> list[Any]:
     return made
 
 
-def _cast_all(arrays: list[Any], dtype: Any, casting: str) -> list[Any]:
+def _cast_all(arrays: list[Any], dtype: Any, casting: Any) -> list[Any]:
     """Arrays in `dtype`; without one a Python scalar counts as float64, as in NumPy."""
     if dtype is None:
         return arrays
@@ -404,7 +404,7 @@ def concatenate(
     out: Any = None,
     *,
     dtype: Any = None,
-    casting: str = "same_kind",
+    casting: Any = "same_kind",
 ) -> Any:
     """Return the arrays joined along an existing axis (``axis=None``: flattened first)."""
     made = _cast_all(_arrays(arrays), dtype, casting)
@@ -423,7 +423,7 @@ def stack(
     out: Any = None,
     *,
     dtype: Any = None,
-    casting: str = "same_kind",
+    casting: Any = "same_kind",
 ) -> Any:
     """Return the arrays joined along a new axis."""
     made = _cast_all(_arrays(arrays), dtype, casting)
@@ -436,14 +436,14 @@ def stack(
 
 
 @overloads(np.vstack)
-def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+def vstack(tup: Any, *, dtype: Any = None, casting: Any = "same_kind") -> Any:
     """Return the arrays stacked as rows."""
     made = [atleast_2d(x) for x in _arrays(tup)]
     return _joined(_cast_all(made, dtype, casting), 0)
 
 
 @overloads(np.hstack)
-def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
+def hstack(tup: Any, *, dtype: Any = None, casting: Any = "same_kind") -> Any:
     """Return the arrays joined along their second axis (their first, if they have one)."""
     made = _cast_all([atleast_1d(x) for x in _arrays(tup)], dtype, casting)
     return _joined(made, 0 if ndim_of(made[0]) == 1 else 1)
@@ -625,10 +625,10 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     if type(shift) is int and type(axis) is int:
         return shapes.roll(a, shift=(shift,), axis=(axis_in_range(axis, len(shape)),))
     shifts, axes = np.broadcast_arrays(np.asarray(_ints(shift)), np.asarray(_ints(axis)))
-    total = dict.fromkeys((axis_in_range(k, len(shape)) for k in axes.tolist()), 0)
+    totals = dict.fromkeys((axis_in_range(k, len(shape)) for k in axes.tolist()), 0)
     for s, k in zip(shifts.tolist(), axes.tolist(), strict=True):
-        total[axis_in_range(k, len(shape))] += s
-    return shapes.roll(a, shift=tuple(total.values()), axis=tuple(total))
+        totals[axis_in_range(k, len(shape))] += s
+    return shapes.roll(a, shift=tuple(totals.values()), axis=tuple(totals))
 
 
 # ---- repeating -----------------------------------------------------------------------------------
@@ -774,7 +774,7 @@ def diagflat(v: Any, k: int = 0) -> Any:
 def tril(m: Any, k: int = 0) -> Any:
     """Return `m` with zeros above a diagonal."""
     m = atleast_1d(operand(m))
-    mask = np.tri(*shape_of(m)[-2:], k=k, dtype=bool)
+    mask = np.tri(shape_of(m)[-2:][0], shape_of(m)[-1], k, bool)
     return select(mask, m, np.zeros(1, dtype_of(m)))
 
 
@@ -782,7 +782,7 @@ def tril(m: Any, k: int = 0) -> Any:
 def triu(m: Any, k: int = 0) -> Any:
     """Return `m` with zeros below a diagonal."""
     m = atleast_1d(operand(m))
-    mask = np.tri(*shape_of(m)[-2:], k=k - 1, dtype=bool)
+    mask = np.tri(shape_of(m)[-2:][0], shape_of(m)[-1], k - 1, bool)
     return select(mask, np.zeros(1, dtype_of(m)), m)
 
 

@@ -973,11 +973,11 @@ argpartition.lowering(lambda emit, x, kth, axis, kind="introselect": emit.argsor
 # ---- looking up ----------------------------------------------------------------------------------
 
 
-def _searchsorted(x: Any, v: Any, side: str = "left") -> Any:
+def _searchsorted(x: Any, v: Any, side: Any = "left") -> Any:
     return np.searchsorted(x, v, side)
 
 
-def _searchsorted_batch(size: int, batched: tuple, x: Any, v: Any, side: str = "left") -> Any:
+def _searchsorted_batch(size: int, batched: tuple, x: Any, v: Any, side: Any = "left") -> Any:
     if not batched[0]:
         return searchsorted(x, v, side=side)
     # Counting instead of bisecting: every lane has its own sorted array.
@@ -992,7 +992,7 @@ def _searchsorted_batch(size: int, batched: tuple, x: Any, v: Any, side: str = "
     return count_nonzero(below, axis=-1)
 
 
-def _searchsorted_lowering(emit: Any, x: Any, v: Any, side: str = "left") -> Any:
+def _searchsorted_lowering(emit: Any, x: Any, v: Any, side: Any = "left") -> Any:
     n = x.shape[0]
     column = emit.reshape(v, (*v.shape, 1))
     wide = (*v.shape, n)

@@ -143,7 +143,7 @@ broadcast_to.lowering(lambda emit, x, shape: emit.broadcast(x, shape))
 # ---- astype, copy --------------------------------------------------------------------------------
 
 
-def _astype(x: Any, dtype: Any, order: str = "K") -> Any:
+def _astype(x: Any, dtype: Any, order: Any = "K") -> Any:
     try:
         return x.astype(dtype) if order == "K" else x.astype(dtype, order=order)
     except AttributeError:
@@ -162,7 +162,7 @@ discretize.batching(lambda size, batched, x, dtype, order="K": discretize(x, dty
 discretize.lowering(lambda emit, x, dtype, order="K": emit.convert(x, dtype))
 
 
-def _copy(x: Any, order: str = "C") -> Any:
+def _copy(x: Any, order: Any = "C") -> Any:
     return x.copy(order) if isinstance(x, np.ndarray) else x
 
 
@@ -310,7 +310,7 @@ roll.lowering(_roll_lowering)
 
 def _pad(x: Any, widths: tuple[tuple[int, int], ...], value: Any = 0) -> Any:
     shape = tuple(low + n + high for (low, high), n in zip(widths, x.shape, strict=True))
-    order = "F" if x.flags.fnc else "C"
+    order: Any = "F" if x.flags.fnc else "C"
     if value == 0:  # calloc is the fast way to most pads
         y = np.zeros(shape, x.dtype, order=order)
     else:

@@ -281,6 +281,7 @@ class _Signature:
                 self._succeeded(path)
                 return result
         owner = self.owner()
+        assert owner is not None, "a signature is only called by its owner"
         if self.eager:
             return owner._function(*args, **kwargs)
         with owner._lock:
@@ -313,14 +314,16 @@ class _Signature:
                 path.executor = compile_program(path.program)
         except LoweringError:
             path.executor = NumpyExecutor(path.program)
-        except _unavailable() as error:
+        except Exception as error:
+            # No XLA here, or its compiler has failed: either way there is an executor that works.
             self._fall_back(path, error)
         path.seen = -1
 
     def _fall_back(self, path: Path, error: Exception) -> None:
         path.executor = NumpyExecutor(path.program)
         path.seen = -1
-        self._warn(f"runs its recorded program through NumPy, step by step: {error}")
+        reason = str(error).partition("\n")[0]
+        self._warn(f"runs its recorded program through NumPy, step by step: {reason}")
 
     def _record(
         self, owner: Jit, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any

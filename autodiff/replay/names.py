@@ -113,7 +113,8 @@ class _Walk:
         self.found: dict[str, tuple[Place, Any, bool]] = {}
         self.scope: dict[str, Any] = {}
         self.rooted: dict[int, str] = {}
-        self.seen: set[int] = set()
+        self.seen: set[tuple[int, int]] = set()
+        self.held: list[Any] = []
 
     def root(self, thing: Any) -> str:
         """A name for an object that places start from; objects are held weakly where possible."""
@@ -142,15 +143,18 @@ class _Walk:
         pending = [(f, receiver)]
         while pending and len(self.found) < _MOST_PLACES:
             f, receiver = pending.pop()
-            if id(f) in self.seen and receiver is None:
+            if (id(f), id(receiver)) in self.seen:
                 continue
-            self.seen.add(id(f))
+            self.seen.add((id(f), id(receiver)))
+            # Ids are only names while their objects live: bound methods are made anew each time.
+            self.held.append((f, receiver))
             if isinstance(f, functools.partial):
                 pending.append((f.func, None))
                 for k, x in enumerate(f.args):
                     self.value(f"{self.root(f)}.args[{k}]", f"partial's argument {k}", x, pending)
-                for k, x in f.keywords.items():
-                    self.value(f"{self.root(f)}.keywords[{k!r}]", f"partial's {k}", x, pending)
+                for name, x in f.keywords.items():
+                    place = f"{self.root(f)}.keywords[{name!r}]"
+                    self.value(place, f"partial's {name}", x, pending)
                 continue
             if isinstance(f, types.MethodType):
                 pending.append((f.__func__, f.__self__))
@@ -167,17 +171,15 @@ class _Walk:
                 continue
             if _opaque(f):
                 # Ours and NumPy's: what they read does not change. What they were given might.
-                for k, cell in enumerate(f.__closure__ or ()):
-                    x = _cell(cell)
-                    if callable(x):
-                        pending.append((x, None))
-                    del k
+                given = [_cell(cell) for cell in f.__closure__ or ()]
+                pending += [(x, None) for x in given if callable(x)]
                 continue
             self.code(f.__code__, f, receiver, pending)
             for k, x in enumerate(f.__defaults__ or ()):
                 self.value(f"{self.root(f)}.__defaults__[{k}]", "a default", x, pending)
-            for k, x in (f.__kwdefaults__ or {}).items():
-                self.value(f"{self.root(f)}.__kwdefaults__[{k!r}]", f"default of {k}", x, pending)
+            for name, x in (f.__kwdefaults__ or {}).items():
+                place = f"{self.root(f)}.__kwdefaults__[{name!r}]"
+                self.value(place, f"default of {name}", x, pending)
 
     def code(
         self, code: types.CodeType, f: types.FunctionType, receiver: Any, pending: list
@@ -300,7 +302,7 @@ def _chains(code: types.CodeType) -> tuple[tuple[str, str, tuple[str, ...], bool
 
     `used` says that the value is indexed right where it is loaded.
     """
-    found = {}
+    found: dict[tuple[str, str, tuple[str, ...], bool], None] = {}
     instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "NOP")]
     operations = [i.opname for i in instructions]
     for k, instruction in enumerate(instructions):

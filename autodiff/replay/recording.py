@@ -168,7 +168,7 @@ def record_call(
     variables = [trace.read(t)[1] for t in inputs]
     # Arrays that a name reaches are inputs as well: wherever one meets a traced value, its handle
     # takes its place. (Its payload is a view, so that the array itself is met only in f's code.)
-    fetches: dict[int, Callable[[], Any]] = {}
+    fetches: dict[int, Any] = {}
     live: dict[int, tuple[Any, np.ndarray]] = {}
     for array, fetch in (
         *named_arrays,
@@ -177,7 +177,7 @@ def record_call(
         if id(array) not in live and array.dtype.kind in "biufc":
             handle = trace.input(array.view(), False)
             live[id(array)] = (handle, array)
-            fetches[trace.read(handle)[1].id] = fetch
+            fetches[_variable(trace, handle).id] = fetch
     before = set_live_arrays({key: handle for key, (handle, _) in live.items()})
     enter_transform()
     try:
@@ -196,7 +196,7 @@ def record_call(
         return Recording(result, None, ("traced", None))
     if trace.taken_out is not None:
         return Recording(result, None, ("float", trace.taken_out))
-    alive = [(trace.read(handle)[1], array) for handle, array in live.values()]
+    alive = [(_variable(trace, handle), array) for handle, array in live.values()]
     numbers = {id(array): var.id for var, array in alive}
     program = useful(
         from_recording(
@@ -222,6 +222,11 @@ def record_call(
         None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)
     ]
     return Recording(result, Path(program, names, structure, kinds))
+
+
+def _variable(trace: Any, handle: Any) -> Any:
+    """The recording's variable of one of its handles."""
+    return trace.read(handle)[1]
 
 
 def _readable(x: Any) -> Any:

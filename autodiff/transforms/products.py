@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from autodiff import trees
 from autodiff._kernels.tracer import (
     ForwardTrace,
@@ -14,6 +16,7 @@ from autodiff._kernels.tracer import (
     enter_transform,
     is_weak,
     leave_transform,
+    lone_jvp,
 )
 from autodiff.errors import ArgumentError, StructureError
 from autodiff.transforms.arguments import (
@@ -33,6 +36,8 @@ from autodiff.transforms.arguments import (
 from autodiff.transforms.gradients import grad
 
 __all__ = ["hvp", "jvp", "linearize", "vjp"]
+
+_F64 = np.dtype(np.float64)
 
 
 def jvp(
@@ -79,6 +84,17 @@ def jvp(
     >>> t
     array([2., 2., 2.])
     """
+    if (
+        not has_aux
+        and type(primals) is type(tangents) is tuple
+        and len(primals) == len(tangents) == 1
+        and callable(f)
+        and _is_common(primals[0], tangents[0])
+    ):
+        common, value, t = lone_jvp(f, primals[0], tangents[0])
+        if common:
+            return value, t
+        return _results(value, t, f, False, list(primals), list(tangents))
     leaves, structure = _primals(f, primals, "jvp")
     given = _tangents(f, leaves, structure, tangents, "jvp")
     trace = ForwardTrace()
@@ -86,19 +102,36 @@ def jvp(
     try:
         handles = [trace.input(x, t, is_weak(x)) for x, t in zip(leaves, given, strict=True)]
         y = f(*trees.unflatten(structure, handles))
-        aux = None
-        if has_aux:
-            y, aux = split_aux(y, f, "jvp")
-            aux = read_tree(lambda x: trace.read(x)[0], aux)
-        outputs, built = flat_outputs(y, f, "jvp")
-        values, results = [], []
-        for out in outputs:
-            value, t = trace.read(out)
-            values.append(number(value))
-            results.append(like(t, value))
     finally:
         leave_transform()
         trace.close()
+    return _results(trace, y, f, has_aux, leaves, given)
+
+
+def _is_common(x: Any, t: Any) -> bool:
+    """Whether a primal and its tangent are floats, or float64 arrays of one shape."""
+    kind = type(x)
+    if kind is not type(t):
+        return False
+    if kind is np.ndarray:
+        return x.dtype is _F64 and t.dtype is _F64 and x.shape == t.shape
+    return kind is float
+
+
+def _results(
+    trace: Any, y: Any, f: Any, has_aux: bool, leaves: list[Any], given: list[Any]
+) -> Any:
+    """Values and tangents of what `f` returned, in its containers."""
+    aux = None
+    if has_aux:
+        y, aux = split_aux(y, f, "jvp")
+        aux = read_tree(lambda x: trace.read(x)[0], aux)
+    outputs, built = flat_outputs(y, f, "jvp")
+    values, results = [], []
+    for out in outputs:
+        value, t = trace.read(out)
+        values.append(number(value))
+        results.append(like(t, value))
     owned(values, leaves)
     owned(results, [*given, *values, *leaves])
     pair = trees.unflatten(built, values), trees.unflatten(built, results)

@@ -14,7 +14,7 @@ import numpy as np
 
 from autodiff.lowering.packing import SMALL_BYTES, Packing, Place, Slot
 from autodiff.lowering.program import Program
-from autodiff.lowering.stablehlo import lower
+from autodiff.lowering.stablehlo import lower, passed
 from autodiff.xla.seam import Unavailable, Xla, open_xla
 
 __all__ = ["LONGEST", "Executable", "TooLong", "compile_program"]
@@ -70,7 +70,7 @@ class Executable:
 
     def __init__(self, program: Program, xla: Xla | None = None):
         self.xla = open_xla() if xla is None else xla
-        self.variables = program.inputs + program.captured
+        self.variables = passed(program)
         self.results = program.results
         self.packing = Packing(self.variables, self.results)
         self.text = lower(program, self.packing)
@@ -80,7 +80,8 @@ class Executable:
         self.executable = self.xla.compile(self.text, large)
         slots = self.packing.result_slots
         self._run = self.xla.runner(self.executable, [(s.shape, s.dtype) for s in slots])
-        self._fixed = [array for _, array in program.fixed]
+        given = {v.number for v in self.variables}
+        self._fixed = [array for v, array in program.fixed if v.number in given]
         self._count = len(program.arguments)
         places = self.packing.argument_places
         self._staged = [k for k, place in enumerate(places) if self._is_staged(place)]

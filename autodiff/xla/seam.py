@@ -26,6 +26,7 @@ says which ones work. ``jax`` is never imported from here.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -83,7 +84,7 @@ class Xla:
 
         devices = self.devices
 
-        class Sharding(_jax.SingleDeviceSharding):  # type: ignore[name-defined, misc]
+        class Sharding(_jax.SingleDeviceSharding):
             """One device, in the terms that a result handler asks for."""
 
             memory_kind = None
@@ -135,7 +136,16 @@ class Xla:
 
         The memory is shared where it starts at a multiple of 64 bytes, else it is copied.
         """
-        return self._jax.dlpack_managed_tensor_to_buffer(x.__dlpack__(), self.device, None)
+        make = self._jax.dlpack_managed_tensor_to_buffer
+        if "jax" in sys.modules:
+            return make(x.__dlpack__(), self.device, None)
+        # jaxlib tries to import jax here, at each array until it succeeds: 0.7 s where jax is
+        # installed, a search of the whole path where it is not. It does well without.
+        sys.modules["jax"] = None  # type: ignore[assignment]
+        try:
+            return make(x.__dlpack__(), self.device, None)
+        finally:
+            del sys.modules["jax"]
 
     def shares(self, array: Any, x: np.ndarray) -> bool:
         """Whether `array` lies in the memory of `x`."""

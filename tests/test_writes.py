@@ -1,0 +1,586 @@
+"""`x[i] = v`, `x += y` and writes through views mean what they mean in NumPy, and are differentiated.
+
+Every program here runs on ndarrays as well: its value is NumPy's, its derivative is checked against
+differences, in every mode, under `vmap` and `jit`.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import autodiff
+import autodiff.numpy as anp
+from autodiff import grad, hessian, jacfwd, jacrev, jit, jvp, vmap
+
+X = np.array([0.5, -1.2, 2.0, 0.7])
+
+PROGRAMS = {}
+
+
+def program(f):
+    PROGRAMS[f.__name__] = f
+    return f
+
+
+@program
+def element(x):
+    y = anp.zeros(4)
+    y[1] = np.sin(x[0])
+    y[-1] = x[1] * x[2]
+    return y * x
+
+
+@program
+def own_argument(x):
+    x[0] = x[1] * x[2]
+    x[2] = x[0] ** 2
+    return x * x
+
+
+@program
+def overwritten(x):
+    y = anp.zeros(4)
+    y[1] = x[0]
+    y[1] = x[1] ** 2
+    y[1] = y[1] * x[2]
+    return y + x
+
+
+@program
+def constants_cut(x):
+    y = x * 1.0
+    y[1] = 3.0
+    y[2:] = np.array([1.0, 2.0])
+    return y * x
+
+
+@program
+def slices(x):
+    y = anp.ones(4)
+    y[::2] = x[:2] * x[2]
+    y[1:3] *= x[1:3]
+    y[::-1][0] = x[0]
+    return y
+
+
+@program
+def masks(x):
+    y = x * 2.0
+    y[np.array([True, False, True, False])] = x[0]
+    y[np.array([False, True, False, True])] *= x[1:3]
+    return y
+
+
+@program
+def integer_arrays(x):
+    y = anp.zeros((3, 2))
+    y[np.array([0, 2]), np.array([1, 0])] = x[:2]
+    y[[1, 1]] = x[2]
+    y[[0, 2], :] += x[2:]
+    return y
+
+
+@program
+def repeated_places(x):
+    y = anp.zeros(4)
+    y[np.array([0, 0, 1])] = x[:3]
+    y[np.array([2, 2, 3])] += x[1:]
+    return y * x
+
+
+@program
+def broadcast_values(x):
+    y = anp.zeros((4, 4))
+    y[...] = x
+    y[:, 1] = x[0]
+    y[2] = x * x
+    y[3, :2] = x[1]
+    y[None, 0, 0] = x[3]
+    return y
+
+
+@program
+def in_place(x):
+    y = x * 1.0
+    y += x
+    y *= x
+    y -= 1.0
+    y /= 2.0 + x * x
+    y **= 2
+    return y
+
+
+@program
+def in_place_scalar(x):
+    total = 0.0
+    for v in x:
+        total += v * v
+        total *= 0.5
+    return total
+
+
+@program
+def loops(x):
+    out = anp.zeros(4)
+    state = anp.array([1.0, 0.0])
+    for i in range(4):
+        state[0] = state[0] * x[i] + state[1]
+        state[1] = np.sin(state[0])
+        out[i] = state[0] * state[1]
+    return out
+
+
+@program
+def view_to_base(x):
+    y = anp.zeros((2, 4))
+    row = y[1]
+    row[:] = x
+    row[2] = x[0] * x[1]
+    return y * 2.0 + y[:, ::-1]
+
+
+@program
+def base_to_view(x):
+    y = x * 1.0
+    view = y[1:]
+    y[2] = x[0] ** 2
+    y *= x
+    return view * 3.0
+
+
+@program
+def both_directions(x):
+    y = x * 1.0
+    view = y[::2]
+    y[0] = x[1]
+    view[1] = view[0] * x[3]
+    y[2] += y[0]
+    view += 1.0
+    return np.concatenate([y * x, view])
+
+
+@program
+def reshaped_view(x):
+    y = anp.zeros((2, 2))
+    flat = y.reshape(-1)
+    flat[1] = x[0]
+    flat[2:] = x[:2] * x[2:]
+    y[0, 0] = flat[3]
+    return flat * x
+
+
+@program
+def transposed_view(x):
+    y = anp.zeros((2, 4))
+    y.T[1] = x[:2]
+    t = y.T
+    t[2:, 0] = x[2:] ** 2
+    y[1, 3] = t[2, 0]
+    return t * x[:, None]
+
+
+@program
+def ravelled_view(x):
+    y = x.reshape(2, 2) * 1.0
+    y.ravel()[0] = x[1] * x[2]
+    return y
+
+
+@program
+def copies_are_apart(x):
+    y = x * 1.0
+    z = y.copy()
+    w = anp.array(y)
+    y[0] = x[1] ** 2
+    z[1] = 5.0 * x[0]
+    return np.stack([y, z, w])
+
+
+@program
+def fancy_reads_are_copies(x):
+    y = x * 1.0
+    z = y[np.array([0, 1])]
+    y[0] = x[2]
+    z[1] = x[3] ** 2
+    return np.concatenate([y, z])
+
+
+@program
+def two_views(x):
+    y = x * 1.0
+    a, b = y[:3], y[1:]
+    a[1] = x[0] * x[0]
+    b[0] *= 2.0
+    a += b
+    return np.concatenate([a, b, y])
+
+
+@program
+def operands_keep_their_values(x):
+    """What was computed before a write used the old value."""
+    y = x * 1.0
+    before = np.sin(y) * y
+    y[0] = 10.0 * x[1]
+    y *= 3.0
+    return before + y
+
+
+@program
+def swapped(x):
+    y = x * 1.0
+    y[0], y[1] = y[1], y[0]
+    y[[2, 3]] = y[[3, 2]]
+    return y * np.arange(4.0)
+
+
+@program
+def matrix(x):
+    a = anp.zeros((4, 4))
+    for i in range(4):
+        a[i, i] = x[i] + 3.0
+        if i:
+            a[i, i - 1] = x[i - 1] * x[i]
+    return np.linalg.solve(a, x)
+
+
+@program
+def integers_in_place(x):
+    count = anp.zeros(4, dtype=int)
+    for i in range(4):
+        if x[i] > 0:
+            count[i] += 2
+    return x * count
+
+
+@program
+def nested_indices(x):
+    y = anp.zeros((2, 2, 2))
+    y[0][1][0] = x[0]
+    y[1, ..., 0] = x[:2] * x[2]
+    y[:, None, 1, 1] = x[3]
+    return y
+
+
+@program
+def filled(x):
+    y = anp.empty(4)
+    y.fill(0.0) if type(y) is np.ndarray else y.__setitem__(Ellipsis, 0.0)
+    y[:] = 2.0
+    y[1:] = x[1:]
+    return y * x
+
+
+@program
+def accumulated(x):
+    y = anp.zeros(3)
+    np.add.at(y, np.array([0, 1, 0, 2]), x * x) if type(y) is np.ndarray else (
+        anp.add.at(y, np.array([0, 1, 0, 2]), x * x))
+    return y
+
+
+@program
+def through_out(x):
+    y = anp.zeros(4)
+    anp.multiply(x, x[0], out=y)
+    anp.add(y, 1.0, out=y)
+    return y * x
+
+
+def plain(f, x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return np.asarray(f(x.copy()))
+
+
+def difference(f, x, t, h=1e-4):
+    def at(s):
+        return plain(f, x + s * t)
+
+    d = [(at(s * h) - at(-s * h)) / (2 * s * h) for s in (1, 2, 3)]
+    return (15 * d[0] - 6 * d[1] + d[2]) / 10
+
+
+NAMES = list(PROGRAMS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_values_are_numpys(name):
+    f = PROGRAMS[name]
+    expected = plain(f, X)
+    x = X.copy()
+    y, t = jvp(f, (x,), (np.ones(4),))
+    np.testing.assert_array_equal(y, expected)
+    assert np.asarray(y).dtype == expected.dtype
+    np.testing.assert_array_equal(autodiff.vjp(f, x)[0], expected)
+    np.testing.assert_array_equal(vmap(f)(np.stack([x, x]))[1], expected)
+    np.testing.assert_array_equal(x, X, err_msg="the caller's array never changes")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_derivatives_agree_with_differences(name):
+    f = PROGRAMS[name]
+    x = X.copy()
+    expected = np.stack([difference(f, X, e) for e in np.eye(4)], axis=-1)
+    for jacobian in (jacfwd, jacrev):
+        np.testing.assert_allclose(jacobian(f)(x), expected, rtol=1e-8, atol=1e-8)
+    for e, column in zip(np.eye(4), np.moveaxis(expected, -1, 0), strict=True):
+        np.testing.assert_allclose(jvp(f, (x,), (e,))[1], column, rtol=1e-8, atol=1e-8)
+    w = np.cos(np.arange(expected[..., 0].size)).reshape(expected.shape[:-1])
+    g = grad(lambda v: np.sum(f(v) * w))(x)
+    np.testing.assert_allclose(g, np.tensordot(w, expected, w.ndim), rtol=1e-7, atol=1e-7)
+    np.testing.assert_array_equal(x, X)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_second_order_and_batches(name):
+    f = PROGRAMS[name]
+    w = np.cos(np.arange(plain(f, X).size)).reshape(plain(f, X).shape)
+
+    def total(v):
+        return np.sum(f(v) * w)
+
+    g = grad(total)
+    expected = np.stack([
+        (g(X + 1e-5 * e) - g(X - 1e-5 * e)) / 2e-5 for e in np.eye(4)], axis=-1)
+    for h in (hessian(total), jacfwd(g), jacrev(g), jacrev(jacfwd(total)), jacfwd(jacfwd(total))):
+        np.testing.assert_allclose(h(X), expected, rtol=1e-6, atol=1e-6)
+    many = np.stack([X, X + 0.1, X * 1.5])
+    np.testing.assert_allclose(vmap(g)(many), np.stack([g(v) for v in many]), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        grad(lambda m: np.sum(vmap(total)(m)))(many), np.stack([g(v) for v in many]),
+        rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_replay(name):
+    f = PROGRAMS[name]
+    replayed = jit(f)
+    for x in (X, X, X + 0.25, X * np.array([1, -1, 1, 1])):
+        before = x.copy()
+        np.testing.assert_allclose(replayed(x), plain(f, x), rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(x, before)
+
+
+def test_a_buffer_rises_to_the_level_of_what_is_written():
+    def f(x):
+        out = anp.zeros(3)
+        assert out.sum() == 0.0
+        out[0] = 1.0
+        out[1] = grad(lambda y: y * y * x)(2.0)
+        out[2] = vmap(lambda z: z * x)(np.ones(2))[0]
+        return out
+
+    np.testing.assert_array_equal(jacfwd(f)(1.5), [0.0, 4.0, 1.0])
+    np.testing.assert_array_equal(jacrev(f)(1.5), [0.0, 4.0, 1.0])
+    np.testing.assert_array_equal(vmap(f)(np.array([1.5, 2.0])), [[1, 6, 1.5], [1, 8, 2]])
+
+
+def test_an_outer_buffer_written_inside_an_inner_transform():
+    def f(x):
+        out = anp.zeros(2)
+
+        def g(y):
+            z = anp.zeros(2)
+            z[0] = x * y
+            z[1] = y
+            return np.sum(z * z)
+
+        out[0] = grad(g)(3.0)
+        return np.sum(out * x)
+
+    # d/dx (x * (2 x^2 y + 2 y)) at y = 3
+    np.testing.assert_allclose(grad(f)(2.0), 18 * 4 + 6)
+
+
+def test_a_batched_value_written_into_an_unbatched_array():
+    def f(x):
+        out = anp.zeros((2, 3))
+        out[1] = x
+        out[0, 2] = x[0] * x[1]
+        return out
+
+    many = np.arange(6.0).reshape(2, 3)
+    expected = np.stack([np.array([[0, 0, v[0] * v[1]], v]) for v in many])
+    np.testing.assert_array_equal(vmap(f)(many), expected)
+
+
+def test_outside_of_transforms_buffers_are_ndarrays():
+    for y in (anp.zeros(3), anp.ones((2, 2)), anp.empty(3), anp.full(3, 2.0), anp.array([1.0]),
+              anp.arange(3), anp.eye(2), anp.zeros_like(X), anp.linspace(0, 1, 3)):
+        assert type(y) is np.ndarray
+
+
+def test_inside_of_transforms_all_creation_functions_give_writable_arrays():
+    makers = [
+        lambda: anp.zeros(4), lambda: anp.ones(4), lambda: anp.empty(4), lambda: anp.full(4, 2.0),
+        lambda: anp.array([0.0, 1.0, 2.0, 3.0]), lambda: anp.array(X), lambda: anp.asarray([0.0] * 4),
+        lambda: anp.zeros_like(X), lambda: anp.ones_like(X), lambda: anp.full_like(X, 3.0),
+        lambda: anp.empty_like(X), lambda: anp.arange(4.0), lambda: anp.linspace(0, 1, 4),
+        lambda: anp.eye(4)[0], lambda: anp.copy(X), lambda: anp.array(X, copy=True),
+        lambda: anp.zeros(4) + 1.0, lambda: anp.zeros((2, 2)).reshape(4), lambda: anp.identity(4)[1],
+        lambda: anp.array(X).astype(float), lambda: anp.zeros(4).copy(),
+    ]
+    for n, make in enumerate(makers):
+        def f(x, make=make):
+            y = make()
+            y[1] = x * x
+            return y[1] * 2.0 + y[0] * 0.0
+
+        assert grad(f)(3.0) == 12.0, n
+        assert jvp(f, (3.0,), (1.0,))[1] == 12.0, n
+        np.testing.assert_array_equal(vmap(f)(np.array([3.0, 1.0])), [18.0, 2.0])
+    np.testing.assert_array_equal(X, [0.5, -1.2, 2.0, 0.7])
+
+
+def test_an_untouched_argument_of_a_transform_is_private_too():
+    w = np.ones(4)
+
+    def f(x, w):
+        w[0] = 7.0
+        w += 1.0
+        return np.sum(x * w)
+
+    for call in (lambda: grad(f)(X, w), lambda: jvp(f, (X, w), (X, w)), lambda: jacrev(f)(X, w),
+                 lambda: vmap(f, in_axes=(0, None))(np.stack([X, X]), w), lambda: jit(f)(X, w),
+                 lambda: hessian(f)(X, w), lambda: autodiff.vjp(f, X, w)):
+        call()
+        np.testing.assert_array_equal(w, np.ones(4))
+
+
+def test_containers_of_arguments_are_private():
+    params = {"w": X.copy(), "b": [np.zeros(2), 1.0]}
+
+    def f(p):
+        p["w"] *= 2.0
+        p["b"][0][1] = p["w"][0] ** 2
+        return np.sum(p["w"]) + np.sum(p["b"][0])
+
+    g = grad(f)(params)
+    np.testing.assert_allclose(g["w"], [2 + 8 * 0.5, 2, 2, 2])
+    np.testing.assert_array_equal(g["b"][0], [1.0, 0.0])
+    np.testing.assert_array_equal(params["w"], X)
+    np.testing.assert_array_equal(params["b"][0], 0.0)
+
+
+def test_results_are_not_views_of_arguments():
+    x = X.copy()
+    for y in (jvp(lambda v: v, (x,), (x,)) + (autodiff.vjp(lambda v: v, x)[0],
+              vmap(lambda v: v)(x.reshape(2, 2)), jit(lambda v: v)(x), jit(lambda v: v[1:])(x),
+              grad(lambda v: np.sum(v))(x), *autodiff.vjp(lambda v: v, x)[1](x))):
+        y += 1.0
+        np.testing.assert_array_equal(x, X)
+
+
+def test_a_cotangent_given_by_the_caller_never_changes():
+    g = np.ones(4)
+    for f in (lambda v: v, lambda v: v + v, lambda v: np.sin(v) + v, lambda v: -(v * 2.0) + v,
+              lambda v: v.reshape(2, 2).reshape(4) + v, lambda v: v[::-1] + v):
+        _, pull = autodiff.vjp(f, X)
+        first = pull(g)[0]
+        np.testing.assert_array_equal(g, np.ones(4))
+        kept = first.copy()
+        first += 5.0
+        np.testing.assert_array_equal(pull(g)[0], kept)
+        t = np.ones(4)
+        out = jvp(f, (X,), (t,))[1]
+        out += 1.0
+        np.testing.assert_array_equal(t, np.ones(4))
+
+
+def test_errors_are_numpys():
+    for bad, kind in (
+        (lambda y, x: y.__setitem__(7, x[0]), IndexError),
+        (lambda y, x: y.__setitem__(slice(0, 2), x[:3]), ValueError),
+        (lambda y, x: y.__setitem__((0, 0), x[0]), IndexError),
+        (lambda y, x: y.__setitem__("a", x[0]), IndexError),
+        (lambda y, x: y.__setitem__(0, x[:2]), ValueError),
+        (lambda y, x: y.__iadd__(np.ones((2, 4))), ValueError),
+    ):
+        with pytest.raises(kind):
+            bad(np.zeros(4), X.copy())
+        for transform in (lambda f: grad(f)(X), lambda f: jvp(f, (X,), (X,)),
+                          lambda f: vmap(f)(np.stack([X, X]))):
+            def f(x, bad=bad):
+                y = anp.zeros(4)
+                y[0] = x[0]
+                bad(y, x)
+                return np.sum(y)
+
+            with pytest.raises(kind):
+                transform(f)
+    with pytest.raises(TypeError):
+        grad(lambda x: anp.zeros(3, dtype=int).__setitem__(0, x))(1.0)
+
+
+def test_complex_and_float32_buffers():
+    def f(x):
+        z = anp.zeros(2, dtype=complex)
+        z[0] = x * 1j
+        z[1] = z[0] * x
+        return np.real(z[1] * 1j)
+
+    assert grad(f)(3.0) == -6.0
+
+    def g(x):
+        y = anp.zeros(2, dtype=np.float32)
+        y[0] = x * x
+        return y[0]
+
+    assert g(2.0).dtype == np.float32
+    d = grad(g)(2.0)
+    assert d == 4.0 and d.dtype == np.float64
+
+
+# Random programs of writes, run on ndarrays for values and differences.
+WRITES = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5), st.integers(0, 5)),
+                  min_size=1, max_size=12)
+
+
+def written(codes):
+    def f(x):
+        arrays = [x, anp.zeros(4), anp.ones((2, 4)), x * 2.0]
+        for kind, i, j in codes:
+            y = arrays[i % len(arrays)]
+            v = arrays[j % len(arrays)].reshape(-1)[j % 4]
+            if kind == 0:
+                y[(i + j) % len(y)] = v
+            elif kind == 1:
+                y[..., j % 2::2] = v * 0.5
+            elif kind == 2:
+                y += np.tanh(v)
+            elif kind == 3:
+                y *= 0.9
+            elif kind == 4 and y.ndim:
+                arrays.append(y[..., 1:] if y.shape[-1] > 2 else y[::-1])
+            elif kind == 5:
+                arrays.append(y[0] if y.ndim > 1 else y.reshape(-1, 1))
+            elif kind == 6:
+                arrays.append(y.T)
+            else:
+                arrays.append(np.sin(y))
+        return sum(np.sum(np.cos(0.1 * n + a)) for n, a in enumerate(arrays))
+
+    return f
+
+
+@given(WRITES)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None,
+          suppress_health_check=list(HealthCheck))
+def test_random_writes(codes):
+    f = written(codes)
+    t = np.array([0.3, -0.2, 1.0, 0.5])
+    expected = difference(f, X, t, 1e-3)
+    value, tangent = jvp(f, (X,), (t,))
+    np.testing.assert_allclose(value, plain(f, X), rtol=1e-14)
+    np.testing.assert_allclose(tangent, expected, rtol=1e-7, atol=1e-7)
+    g = grad(f)(X)
+    np.testing.assert_allclose(g @ t, tangent, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(jacfwd(f)(X), g, rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(vmap(f)(np.stack([X, X * 2]))[0], value, rtol=1e-13)
+    np.testing.assert_allclose(hessian(f)(X) @ t, (grad(f)(X + 1e-5 * t) - grad(f)(X - 1e-5 * t)) / 2e-5,
+                               rtol=1e-5, atol=1e-5)
