@@ -37,7 +37,8 @@ from autodiff.transforms import (
 
 if TYPE_CHECKING:
     from autodiff import scipy, testing
-    from autodiff.replay import Tape, jit, record
+    from autodiff.replay.jit import jit
+    from autodiff.replay.tape import Tape, record
 
 __version__ = "0.1.0"
 

@@ -37,8 +37,13 @@ def _parser(suites: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the samples")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="against an earlier run")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="draw pictures (matplotlib)")
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE",
-                        help="show an earlier run again instead of measuring")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        type=Path,
+        metavar="FILE",
+        help="show an earlier run again instead of measuring",
+    )
     return parser
 
 
@@ -81,16 +86,19 @@ def _measured(options: argparse.Namespace) -> Run:
     rivals = Rivals(names)
     selection = Selection(rivals, options.full)
     chosen = [(s, make) for s, make in makers() if not options.suite or s in options.suite]
-    progress = Progress(4 * len(chosen))
+    progress = Progress(len(chosen))
     found = run_makers(
-        chosen, selection, FULL if options.full else QUICK, lambda name: options.only in name,
+        chosen,
+        selection,
+        FULL if options.full else QUICK,
+        lambda name: options.only in name,
         progress.step,
     )
     head = describe_machine(rivals)
     done = []
     try:
-        for result in found:
-            done.append(result)
+        for result in found:  # one by one: an interruption keeps what there is
+            done.append(result)  # noqa: PERF402
     except KeyboardInterrupt:
         print("interrupted; what follows is what was measured until then", file=sys.stderr)
     progress.close()

@@ -14,8 +14,11 @@ __all__ = ["Change", "compare_runs", "differs", "render_changes"]
 
 @dataclass(frozen=True)
 class Change:
-    """One entry of one case in two runs; ``factor`` is new by old, relative to the plain function
-    where both runs have it, so that a faster machine is no change."""
+    """One entry of one case in two runs.
+
+    ``factor`` is new by old, relative to the plain function where both runs have it, so that a
+    faster machine is no change.
+    """
 
     case: str
     who: str

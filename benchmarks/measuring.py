@@ -109,9 +109,7 @@ def _sample(entry: Entry, number: int) -> float:
     return (perf_counter() - start) / number
 
 
-def measure(
-    entries: Sequence[Entry], effort: Effort
-) -> tuple[dict[str, Times], dict[str, str]]:
+def measure(entries: Sequence[Entry], effort: Effort) -> tuple[dict[str, Times], dict[str, str]]:
     """Time entries in turns.
 
     Parameters

@@ -7,36 +7,38 @@ from time import perf_counter
 
 __all__ = ["Progress"]
 
+WIDTH = 24
+LINE = 99
+
 
 class Progress:
-    """A line on standard error that counts cases; silent where nobody looks.
+    """A line on standard error with a bar over the topics; silent where nobody looks.
 
     Parameters
     ----------
     total : int
-        So many cases are expected.
+        How many topics there are.
     """
 
     def __init__(self, total: int):
         self._total = max(total, 1)
-        self._done = 0
+        self._cases = 0
         self._start = perf_counter()
         self._shown = sys.stderr.isatty()
 
-    def step(self, name: str) -> None:
-        """Say that a case begins."""
+    def step(self, topic: int, name: str) -> None:
+        """Say that a case of a topic (counted from 0) begins."""
+        self._cases += 1
         if self._shown:
-            width = 24
-            full = min(width, width * self._done // self._total)
-            bar = "#" * full + "." * (width - full)
+            full = WIDTH * topic // self._total
+            bar = "#" * full + "." * (WIDTH - full)
             spent = perf_counter() - self._start
-            line = f"[{bar}] {self._done}/{self._total} {spent:4.0f} s  {name}"
-            sys.stderr.write(f"\r{line[:99]:<99}")
+            line = f"[{bar}] {topic}/{self._total} {spent:4.0f} s  case {self._cases}: {name}"
+            sys.stderr.write(f"\r{line[:LINE]:<{LINE}}")
             sys.stderr.flush()
-        self._done += 1
 
     def close(self) -> None:
         """Take the line away."""
         if self._shown:
-            sys.stderr.write("\r" + " " * 99 + "\r")
+            sys.stderr.write("\r" + " " * LINE + "\r")
             sys.stderr.flush()

@@ -73,9 +73,7 @@ def targets_of(case: Case, times: Mapping[str, Times]) -> tuple[TargetResult, ..
         else:
             per = ours.ratio(times[target.against])
             unit, limit = "times", target.at_most
-        found.append(
-            TargetResult(target.who, target.against, limit, per.median, per.spread, unit)
-        )
+        found.append(TargetResult(target.who, target.against, limit, per.median, per.spread, unit))
     return tuple(found)
 
 

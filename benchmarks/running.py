@@ -20,8 +20,16 @@ def run_case(suite: str, case: Case, effort: Effort) -> CaseResult:
     failures.update(raised)
     remarks.pop(case.plain, None)  # the function itself needs nobody's word
     return CaseResult(
-        suite, case.name, case.size, case.operations, case.us, case.plain, times, failures,
-        remarks, targets_of(case, times),
+        suite,
+        case.name,
+        case.size,
+        case.operations,
+        case.us,
+        case.plain,
+        times,
+        failures,
+        remarks,
+        targets_of(case, times),
     )
 
 
@@ -30,7 +38,7 @@ def run_makers(
     selection: Selection,
     effort: Effort,
     wanted: Callable[[str], bool],
-    started: Callable[[str], None],
+    started: Callable[[int, str], None],
 ) -> Iterator[CaseResult]:
     """Make and run cases one after the other.
 
@@ -45,17 +53,18 @@ def run_makers(
     wanted : callable
         From a case's name to whether it is run.
     started : callable
-        Called with the name of each case before it is run.
+        Called before each case is run with the number of its topic in ``chosen`` and its name.
 
     Yields
     ------
     CaseResult
     """
-    for suite, make in chosen:
+    for number, (suite, make) in enumerate(chosen):
         try:
             for case in make(selection):
                 if wanted(case.name):
-                    started(case.name if case.size is None else f"{case.name} n={case.size}")
+                    size = "" if case.size is None else f" n={case.size:,}"
+                    started(number, case.name + size)
                     yield run_case(suite, case, effort)
         except Exception as error:  # the other topics are still worth running
             why = f"{type(error).__name__}: {str(error).splitlines()[0]}"

@@ -176,6 +176,28 @@ cdef object fit_tangent(object t, tuple shape, object dtype):
     return t
 
 
+cdef extern from *:
+    """
+    #if defined(_MSC_VER)
+    #define AD_THREAD __declspec(thread)
+    #else
+    #define AD_THREAD __thread
+    #endif
+    /* The recorded primal value of the node that a sweep of this thread is at; -1: none. */
+    static AD_THREAD int ad_primal = -1;
+    """
+    int ad_primal
+
+
+cdef void mark_primal(int primal) noexcept:
+    global ad_primal
+    ad_primal = primal
+
+
+cdef int swept_primal() noexcept:
+    return ad_primal
+
+
 cdef object silence():
     """Switch NumPy's floating-point warnings off; returns what `unsilence` takes."""
     if error_state is not None:
@@ -192,6 +214,69 @@ cdef int unsilence(object token) except -1:
     else:
         token.__exit__(None, None, None)
     return 0
+
+
+# --- arrays of others ------------------------------------------------------------------------
+
+# A rule reads at the sweep what an operand was when it was recorded, and the operand may be an array
+# that the user goes on writing into. Up to this size the tape keeps a copy; above, it keeps the
+# array with a checksum, and the sweep refuses to use what has changed.
+cdef npy_intp COPIED = 1 << 20
+cdef bint trusting = False
+
+
+def trust(bint yes):
+    """Say whether arrays from outside are neither copied nor checked; returns what was said before."""
+    global trusting
+    before = trusting
+    trusting = yes
+    return before
+
+
+cdef unsigned long long checksum(object x) noexcept:
+    """Fletcher's checksum (1982) over the words of a contiguous array, in 64 bits."""
+    cdef unsigned long long a = 1, b = 0
+    cdef npy_intp i, n = cnp.PyArray_NBYTES(<cnp.ndarray> x)
+    cdef unsigned long long *words = <unsigned long long *> cnp.PyArray_DATA(<cnp.ndarray> x)
+    cdef unsigned char *rest
+    for i in range(n // 8):
+        a += words[i]
+        b += a
+    rest = <unsigned char *> (words + n // 8)
+    for i in range(n % 8):
+        a += rest[i]
+        b += a
+    return a ^ (b << 1)
+
+
+cdef object kept(Tape tape, object x, Py_ssize_t temporary):
+    """What a tape keeps of an array that is not its own.
+
+    `temporary`: the reference count up to which nobody else can reach the array.
+    """
+    cdef object known
+    if trusting or (cnp.PyArray_BASE(<cnp.ndarray> x) == NULL and (
+            Py_REFCNT(x) <= temporary or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> x))):
+        return x
+    if (cnp.PyArray_NBYTES(<cnp.ndarray> x) <= COPIED
+            or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x)):
+        return x.copy(order="K")
+    if tape.watched is None:
+        tape.watched = {}
+    known = tape.watched.get(id(x))
+    total = checksum(x)
+    if known is None:
+        tape.watched[id(x)] = (x, total)
+    elif known[1] != total:
+        raise changed(x)
+    return x
+
+
+cdef object changed(object x):
+    return RuntimeError(
+        f"an array of shape {x.shape} and dtype {x.dtype} was written to after it had been used "
+        "together with a traced value: the derivative would be that of other numbers. Use a fresh "
+        "array, or a copy (`x * buffer.copy()`)")
 
 
 cdef class Record:
@@ -542,7 +627,7 @@ cdef class Tape:
                 return 0
             g = tuple(parts)
         self.without_warnings()
-        mark_primal(record.y)
+        mark_primal(record.primal)
         try:
             for k in range(len(record.parents)):
                 parent = record.parents[k]
@@ -556,7 +641,7 @@ cdef class Tape:
                     continue
                 self.add_any(parent, fit_cotangent(c, shape.shape, shape.dtype))
         finally:
-            mark_primal(None)
+            mark_primal(-1)
         return 0
 
     cdef list pull(self, list indices, list cotangents, list shapes, list inputs, bint keep):
@@ -576,6 +661,10 @@ cdef class Tape:
             raise RuntimeError(
                 "this tape was released by an earlier sweep; use `vjp` or `linearize` to pull "
                 "back more than once")
+        if self.watched is not None:
+            for g, total in self.watched.values():
+                if checksum(g) != total:
+                    raise changed(g)
         if self.kinds != NULL:
             raise RuntimeError("a sweep over this tape is already running")
         cdef Py_ssize_t swept = self.size
@@ -684,10 +773,9 @@ cdef object transpose_tangent(Primitive primitive, int k, object g, Record recor
 
 # Registered by tracer.pyx, which lies above: transposition needs tracers.
 cdef object transpose = None
-cdef object mark_primal = None
 
 
-def install(transposition, primal_marker):
-    global transpose, mark_primal
+def install(transposition):
+    """Set the function that pulls a cotangent back through a stated tangent map."""
+    global transpose
     transpose = transposition
-    mark_primal = primal_marker

@@ -19,7 +19,7 @@ counter under the GIL.
 cimport cython
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact, PyFloat_FromDouble
 from cpython.long cimport PyLong_CheckExact
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, PyObject
+from cpython.ref cimport Py_INCREF, Py_REFCNT, PyObject
 cimport numpy as cnp
 from numpy cimport npy_intp
 
@@ -53,14 +53,12 @@ cdef extern from *:
     #define AD_THREAD __thread
     #endif
     /* How many transforms run in this thread; the operator that is being answered on the general
-       path (-1: none); the recorded primal value that a sweep is at (-1: none). */
+       path (-1: none). */
     static AD_THREAD int ad_inside;
     static AD_THREAD int ad_operator = -1;
-    static AD_THREAD int ad_primal = -1;
     """
     int ad_inside
     int ad_operator
-    int ad_primal
 
 cdef object FLOAT64 = np.dtype(np.float64)
 cdef object np_float64 = np.float64
@@ -179,6 +177,8 @@ cdef class Tracer:
         function = properties.get(name)
         if function is not None:
             return function(self)
+        if self.level == 0:
+            return getattr(lower(self), name)
         if hasattr(np_ndarray, name) and not name.startswith("__"):
             raise AttributeError(
                 f"a traced value has no `.{name}`: ndarray has it, but it is not differentiable "
@@ -367,10 +367,6 @@ cdef class Tracer:
             "of the derivative on purpose with `autodiff.stop_gradient(x)` outside the transform.")
 
     def __array_namespace__(self, *, api_version=None):
-        global numpy_namespace
-        if numpy_namespace is None:
-            import autodiff.numpy
-            numpy_namespace = autodiff.numpy
         return numpy_namespace
 
     def __array_ufunc__(self, ufunc, str method, *inputs, **keywords):
@@ -381,6 +377,8 @@ cdef class Tracer:
             return whole_or_not("sum", <Tracer> args[0])
         implementation = array_functions.get(function)
         if implementation is None:
+            if not any_traced(tuple(args)) and not any_traced(tuple(kwargs.values())):
+                return function(*lower_all(args), **{k: lower(v) for k, v in kwargs.items()})
             name = getattr(function, "__module__", "numpy") + "." + function.__name__
             raise error("UnsupportedFunctionError")(
                 f"`{name}` is not supported on traced values yet. Write it with supported NumPy "
@@ -413,16 +411,55 @@ cdef Tracer wrap(Trace trace, object payload, int index, bint weak):
     return t
 
 
-cdef Tracer refresh(Tracer t):
+# Counts the writes into handles: a view that was up to date at this count still is.
+cdef long write_epoch = 0
+
+
+@cython.final
+@cython.no_gc
+cdef class View:
+    """Where a handle's value comes from: a base and what was taken of it."""
+
+    def __dealloc__(self):
+        # A chain of views of views is taken apart here, link by link, and not by recursion.
+        cdef Tracer base = self.base
+        cdef View view
+        self.base = None
+        while base is not None and refs(<PyObject *> base) == 1 and base.view is not None:
+            view = base.view
+            base.view = None
+            if refs(<PyObject *> view) > 1:
+                break
+            base = view.base
+            view.base = None
+
+
+cdef inline Py_ssize_t refs(PyObject *x) noexcept:
+    """The reference count of what a field holds (reading the field as an object would add one)."""
+    return Py_REFCNT(<object> x)
+
+
+cdef int refresh(Tracer t) except -1:
     """Bring a view up to date with its base, which may have been written."""
-    cdef Tracer base = t.base
-    if base.base is not None:
-        refresh(base)
-    if t.base_version != base.version:
-        adopt(t, read_view(base, t.view))
-        t.version += 1
-        t.base_version = base.version
-    return t
+    cdef Tracer x
+    cdef View view
+    cdef list chain
+    if t.view.epoch == write_epoch:
+        return 0
+    chain = []
+    x = t
+    while x.view is not None:
+        chain.append(x)
+        x = x.view.base
+    while chain:
+        x = <Tracer> chain.pop()
+        view = x.view
+        view.epoch = write_epoch
+        if view.version != view.base.version:
+            adopt(x, read_view(view.base, view))
+            x.version += 1
+            view.version = view.base.version
+    return 0
 
 
 cdef object payload_of(Tracer t):
@@ -441,7 +478,7 @@ cpdef tuple shape_of(x):
     cdef Tracer t
     if type(x) is Tracer:
         t = <Tracer> x
-        if t.base is not None:
+        if t.view is not None:
             refresh(t)
         if t.form == NUMBER:
             return ()
@@ -496,7 +533,7 @@ def is_traced(x):
 def trace_of(x):
     """Return the trace that a handle belongs to, None for everything else."""
     if type(x) is Tracer:
-        if (<Tracer> x).base is not None:
+        if (<Tracer> x).view is not None:
             refresh(<Tracer> x)
         return (<Tracer> x).trace
     return None
@@ -517,7 +554,7 @@ def lift(value):
 def lower(x):
     """Return the ndarray in an untraced handle; anything else as it is."""
     if type(x) is Tracer and (<Tracer> x).level == 0:
-        if (<Tracer> x).base is not None:
+        if (<Tracer> x).view is not None:
             refresh(<Tracer> x)
         return (<Tracer> x).payload
     return x
@@ -525,7 +562,7 @@ def lower(x):
 
 cdef object copy_handle(Tracer t):
     cdef Tracer new = Tracer.__new__(Tracer)
-    if t.base is not None:
+    if t.view is not None:
         refresh(t)
     adopt(new, t)
     if new.level == 0:
@@ -562,7 +599,6 @@ cdef void adopt(Tracer t, object value):
 
 cdef object as_operand(object x, Primitive primitive):
     """Turn a companion of traced operands into an ndarray or scalar, or refuse it."""
-    cdef int type_number
     if type(x) is list or type(x) is tuple:
         x = array_functions[np.array](x) if holds_tracer(x) else np.asarray(x)
         if type(x) is Tracer:
@@ -606,9 +642,11 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
         if type(x) is np_ndarray:
             if cnp.PyArray_NBYTES(<cnp.ndarray> x) >= pool.LARGE:
                 large = True
+            if not is_number_type(cnp.PyArray_TYPE(<cnp.ndarray> x)):
+                odd = True
         elif type(x) is Tracer:
             t = <Tracer> x
-            if t.base is not None:
+            if t.view is not None:
                 refresh(t)
             handles = True
             if t.level > 0 and (top is None or t.level > top.level):
@@ -661,6 +699,11 @@ cdef object untraced(Primitive primitive, tuple operands, dict params):
     return lift(y) if type(y) is np_ndarray and ad_inside > 0 else y
 
 
+cdef inline bint is_number_type(int number) noexcept:
+    return (cnp.PyTypeNum_ISBOOL(number) or cnp.PyTypeNum_ISINTEGER(number)
+            or cnp.PyTypeNum_ISFLOAT(number) or cnp.PyTypeNum_ISCOMPLEX(number))
+
+
 cdef bint all_plain(tuple operands):
     """Tell whether no operand is a list or tuple with traced values inside."""
     for x in operands:
@@ -674,6 +717,12 @@ cdef object leaked(Tracer t):
         f"a traced value of shape {shape_of(t)} was used after the transform that made it had "
         "finished. Return it from the transformed function (besides the result with "
         "`has_aux=True`) instead of keeping it in a list, an attribute or a global.")
+
+
+cdef int check_alive(Tracer t) except -1:
+    if t.trace is not None and not t.trace.alive:
+        raise leaked(t)
+    return 0
 
 
 cdef inline bint is_inexact(object dtype):
@@ -736,7 +785,7 @@ cdef class ReverseTrace(Trace):
         cdef Tracer t
         if type(out) is Tracer:
             t = <Tracer> out
-            if t.base is not None:
+            if t.view is not None:
                 refresh(t)
             if t.level == self.level:
                 if t.form == NUMBER:
@@ -744,6 +793,7 @@ cdef class ReverseTrace(Trace):
                 return t.payload
             if t.level == 0:
                 return t.payload
+            check_alive(t)
         return out
 
     cdef object process(self, Primitive primitive, tuple operands, dict params):
@@ -753,7 +803,6 @@ cdef class ReverseTrace(Trace):
         cdef Tracer t
         cdef int k
         cdef Record record
-        cdef Primitive instead
         cdef bint weak
         for x in operands:
             if type(x) is Tracer:
@@ -766,8 +815,6 @@ cdef class ReverseTrace(Trace):
                     x = t.payload
             payloads.append(x)
             parents.append(-1)
-        if primitive.inline and primitive.differentiable is False:
-            pass
         if primitive.for_complex is not None:
             for x in payloads:
                 if dtype_of(x).kind == "c":
@@ -781,7 +828,7 @@ cdef class ReverseTrace(Trace):
         for k in range(len(parents)):
             if parents[k] >= 0 and not primitive.has_rule(k):
                 raise primitives_no_rule(primitive, k)
-        record = make_record(primitive, payloads, parents, params, y)
+        record = make_record(self.tape, primitive, payloads, parents, params, y)
         index = self.tape.append_object(record)
         if primitive.multiple:
             results = []
@@ -811,11 +858,12 @@ cdef class ReverseTrace(Trace):
             raise error("LeakedTracerError")()
         for x in operands:
             t = <Tracer> x
-            if t.base is not None:
+            if t.view is not None:
                 refresh(t)
             parents.append(t.index)
             shapes.append(shaped(t))
         record.primitive = primitive
+        record.primal = -1
         record.params = {}
         record.operands = ()
         record.parents = tuple(parents)
@@ -852,7 +900,7 @@ cdef class ReverseTrace(Trace):
         for out, g in zip(outputs, cotangents):
             if type(out) is Tracer:
                 t = <Tracer> out
-                if t.base is not None:
+                if t.view is not None:
                     refresh(t)
                 if t.level == self.level and g is not None:
                     indices.append(t.index)
@@ -891,7 +939,8 @@ cdef object numpy_scalar(object x, object dtype):
     return x
 
 
-cdef Record make_record(Primitive primitive, list payloads, list parents, dict params, object y):
+cdef Record make_record(Tape tape, Primitive primitive, list payloads, list parents, dict params,
+                        object y):
     """Save what the reverse rules of the traced operands read, and nothing else."""
     cdef Record record = Record.__new__(Record)
     cdef list saved = []
@@ -921,10 +970,8 @@ cdef Record make_record(Primitive primitive, list payloads, list parents, dict p
         if everything or (k < 62 and names >> k & 1):
             shapes.append(shaped(x) if parents[k] >= 0 else None)
             x = readable(primitive, k, x, dtype)
-            if (parents[k] < 0 and type(x) is np_ndarray
-                    and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096
-                    and not (live_arrays and is_live(x))):
-                x = x.copy()
+            if parents[k] < 0 and type(x) is np_ndarray:
+                x = tapes.kept(tape, x, 0)
             saved.append(x)
         else:
             x = shaped(x)
@@ -933,6 +980,9 @@ cdef Record make_record(Primitive primitive, list payloads, list parents, dict p
     keep_y = everything or keep_y
     record.primitive = primitive
     record.params = params
+    record.primal = -1
+    if type(y) is Tracer and (<Tracer> y).trace is not None and (<Tracer> y).trace.kind == RECORD:
+        record.primal = (<Tracer> y).index
     record.operands = tuple(saved)
     record.parents = tuple(parents)
     record.shaped = tuple(shapes)
@@ -1001,7 +1051,7 @@ cdef class ForwardTrace(Trace):
         cdef Tracer t
         if type(out) is Tracer:
             t = <Tracer> out
-            if t.base is not None:
+            if t.view is not None:
                 refresh(t)
             if t.level == self.level:
                 if t.form == NUMBER:
@@ -1009,6 +1059,7 @@ cdef class ForwardTrace(Trace):
                 return t.payload, t.tangent
             if t.level == 0:
                 return t.payload, None
+            check_alive(t)
         return out, None
 
     cdef object process(self, Primitive primitive, tuple operands, dict params):
@@ -1123,12 +1174,13 @@ cdef class BatchTrace(Trace):
         cdef Tracer t
         if type(out) is Tracer:
             t = <Tracer> out
-            if t.base is not None:
+            if t.view is not None:
                 refresh(t)
             if t.level == self.level:
                 return t.payload, True
             if t.level == 0:
                 return t.payload, False
+            check_alive(t)
         return out, False
 
     cdef object process(self, Primitive primitive, tuple operands, dict params):
@@ -1299,15 +1351,10 @@ cdef tuple current_region():
     return regions.get(PyThread_get_thread_ident(), ()) if regions else ()
 
 
-def mark_primal(y):
-    """Say which primal value the sweep is at (None: no sweep)."""
-    global ad_primal
-    cdef Tracer t
-    ad_primal = -1
-    if type(y) is Tracer:
-        t = <Tracer> y
-        if t.trace is not None and t.trace.kind == RECORD:
-            ad_primal = t.index
+cdef object primal_of_sweep():
+    """The variable of the primal value whose node a sweep is at, None outside of sweeps."""
+    cdef int primal = tapes.swept_primal()
+    return primal if primal >= 0 else None
 
 
 cdef object source_position():
@@ -1351,12 +1398,13 @@ cdef class RecordTrace(Trace):
         cdef Tracer t
         if type(out) is Tracer:
             t = <Tracer> out
-            if t.base is not None:
+            if t.view is not None:
                 refresh(t)
             if t.level == self.level:
                 return t.payload, t.tangent
             if t.level == 0:
                 return t.payload, None
+            check_alive(t)
         return out, None
 
     cdef object process(self, Primitive primitive, tuple operands, dict params):
@@ -1393,7 +1441,7 @@ cdef class RecordTrace(Trace):
             equation = Equation(primitive, tuple(names), params,
                                 tuple([(<Tracer> x).tangent for x in outputs]),
                                 source_position(), current_region(),
-                                ad_primal if ad_primal >= 0 else None, body)
+                                primal_of_sweep(), body)
             self.equations.append(equation)
             return tuple(outputs) if primitive.multiple else outputs[0]
         y = dispatch(primitive, tuple(payloads), params)
@@ -1407,7 +1455,7 @@ cdef class RecordTrace(Trace):
         equation = Equation(primitive, tuple(names), params,
                             tuple([(<Tracer> x).tangent for x in outputs]),
                             source_position(), current_region(),
-                            ad_primal if ad_primal >= 0 else None, None)
+                            primal_of_sweep(), None)
         self.equations.append(equation)
         return tuple(outputs) if primitive.multiple else outputs[0]
 
@@ -1430,7 +1478,7 @@ cdef object take_out(Tracer t, str kind):
     """Answer `bool(t)`, `int(t)`, `float(t)` …: by guard, by agreement of lanes, or refuse."""
     cdef object x
     cdef Trace trace = t.trace
-    if t.base is not None:
+    if t.view is not None:
         refresh(t)
     if trace is None:
         return convert(t.payload, kind)
@@ -1516,7 +1564,7 @@ def concrete(x):
     if type(x) is not Tracer:
         return x
     t = <Tracer> x
-    if t.base is not None:
+    if t.view is not None:
         refresh(t)
     if t.trace is None:
         return t.payload
@@ -1537,7 +1585,7 @@ def concrete(x):
 cdef object concrete_for_display(Tracer t):
     """The value for people: takes nothing out, guards nothing."""
     cdef object x
-    if t.base is not None:
+    if t.view is not None:
         refresh(t)
     if t.form == NUMBER:
         return np_float64(t.number)
@@ -1600,7 +1648,7 @@ cdef object unary(int op, Tracer t):
     cdef object out, tangent
     cdef npy_intp n
     cdef double *x
-    if t.base is not None:
+    if t.view is not None:
         refresh(t)
     trace = t.trace
     if (t.form == VALUE or trace is None or not trace.alive or not KERNEL[op][0]
@@ -1658,12 +1706,9 @@ cdef inline double scalar_scale(double g, int op, int k, double a, double b, dou
     return 0.0 if g == 0 else g * loops.partial(op, k, a, b, y)
 
 
-cdef inline object keep(object x, Tracer t):
-    """What a node keeps of an operand array: an outsider's small array is copied."""
-    if (t is None and cnp.PyArray_NBYTES(<cnp.ndarray> x) <= 4096
-            and not (live_arrays and is_live(x))):
-        return cnp.PyArray_NewCopy(<cnp.ndarray> x, cnp.NPY_CORDER)
-    return x
+# How many references an operand of `binary` has where only the interpreter's stack holds it: such
+# an array cannot be written to later. (From 3.14 on the stack borrows from local variables.)
+cdef Py_ssize_t TEMPORARY = 3 if sys.version_info < (3, 14) else 0
 
 
 cdef object vector_result(int op, Trace trace, Tracer ta, Tracer tb, object a, double xa,
@@ -1688,9 +1733,9 @@ cdef object vector_result(int op, Trace trace, Tracer ta, Tracer tb, object a, d
         if tb is not None:
             reads |= loops.reads(op, 1)
         if a is not None:
-            a = keep(a, ta) if reads & 1 else None
+            a = (a if ta is not None else tapes.kept(tape, a, TEMPORARY)) if reads & 1 else None
         if b is not None:
-            b = keep(b, tb) if reads & 2 else None
+            b = (b if tb is not None else tapes.kept(tape, b, TEMPORARY)) if reads & 2 else None
         t.index = <int> tape.size
         node = append(tape)
         node.op = op
@@ -1799,10 +1844,10 @@ cdef object binary(int op, object a, object b, bint operator=True):
     # First what scalar programs are made of: two scalars of one trace, or one and a float.
     if type(a) is Tracer:
         ta = <Tracer> a
-        if ta.form == NUMBER and ta.base is None and ta.trace.alive:
+        if ta.form == NUMBER and ta.view is None and ta.trace.alive:
             if type(b) is Tracer:
                 tb = <Tracer> b
-                if (tb.form == NUMBER and tb.trace is ta.trace and tb.base is None
+                if (tb.form == NUMBER and tb.trace is ta.trace and tb.view is None
                         and arithmetic(op, ta.number, tb.number, &y)):
                     return number_result(op, ta.trace, ta, tb, ta.number, tb.number, y,
                                          ta.weak and tb.weak)
@@ -1812,7 +1857,7 @@ cdef object binary(int op, object a, object b, bint operator=True):
                                          y, ta.weak)
     elif PyFloat_CheckExact(a):
         tb = <Tracer> b
-        if (tb.form == NUMBER and tb.base is None and tb.trace.alive
+        if (tb.form == NUMBER and tb.view is None and tb.trace.alive
                 and arithmetic(op, PyFloat_AS_DOUBLE(a), tb.number, &y)):
             return number_result(op, tb.trace, None, tb, PyFloat_AS_DOUBLE(a), tb.number, y, tb.weak)
     return binary_in_general(op, a, b, operator)
@@ -1829,11 +1874,11 @@ cdef object binary_in_general(int op, object a, object b, bint operator):
     cdef npy_intp n
     if type(a) is Tracer:
         ta = <Tracer> a
-        if ta.base is not None:
+        if ta.view is not None:
             refresh(ta)
     if type(b) is Tracer:
         tb = <Tracer> b
-        if tb.base is not None:
+        if tb.view is not None:
             refresh(tb)
         if ta is None:
             trace = tb.trace
@@ -1902,11 +1947,11 @@ cdef object power_operator(object a, object b):
     cdef object out
     if type(a) is Tracer:
         ta = <Tracer> a
-        if ta.base is not None:
+        if ta.view is not None:
             refresh(ta)
         if type(b) is Tracer:
             tb = <Tracer> b
-            if tb.base is not None:
+            if tb.view is not None:
                 refresh(tb)
         else:
             tb = None
@@ -1940,11 +1985,11 @@ cdef object compare(int op, object a, object b):
     cdef bint wa = False, wb = False
     cdef bint result
     ta = <Tracer> a
-    if ta.base is not None:
+    if ta.view is not None:
         refresh(ta)
     if ta.form == NUMBER and ta.trace.alive:
         tb = <Tracer> b if type(b) is Tracer else None
-        if tb is not None and tb.base is not None:
+        if tb is not None and tb.view is not None:
             refresh(tb)
         if (tb is None or tb.trace is ta.trace) and form_of(b, tb, &xb, &wb) == NUMBER:
             xa = ta.number
@@ -1997,7 +2042,7 @@ cdef object apply(Primitive primitive, tuple operands, dict params):
             return apply_binary(<Elementwise> primitive, operands[0], operands[1])
     elif primitive.shortcut and type(operands[0]) is Tracer:
         t = <Tracer> operands[0]
-        if t.base is not None:
+        if t.view is not None:
             refresh(t)
         if (t.form == VECTOR and t.trace.alive and params.get("axis") is None
                 and not params.get("keepdims") and params.get("dtype") is None):
@@ -2007,7 +2052,7 @@ cdef object apply(Primitive primitive, tuple operands, dict params):
 
 cdef object whole_or_not(str name, Tracer t):
     """Sum or mean of all elements, on the fast path where the handle allows it."""
-    if t.base is not None:
+    if t.view is not None:
         refresh(t)
     if t.form == VECTOR and t.trace.alive:
         return whole(<Primitive> primitives.by_name[name], t, NO_PARAMS)
@@ -2051,11 +2096,22 @@ cdef object whole(Primitive primitive, Tracer t, dict params):
 
 cdef bint any_traced(tuple operands):
     for x in operands:
-        if type(x) is Tracer and (<Tracer> x).level > 0:
-            return True
-        if (type(x) is list or type(x) is tuple) and holds_tracer(x):
-            return True
+        if type(x) is Tracer:
+            if (<Tracer> x).level > 0:
+                return True
+        elif type(x) is list or type(x) is tuple:
+            if any_traced(tuple(x)):
+                return True
     return False
+
+
+cdef object lower_all(object x):
+    """Replace untraced handles in nested lists and tuples by their arrays."""
+    if type(x) is tuple:
+        return tuple([lower_all(v) for v in x])
+    if type(x) is list:
+        return [lower_all(v) for v in x]
+    return lower(x)
 
 
 cdef object ufunc_call(Elementwise row, tuple operands, dict keywords):
@@ -2119,6 +2175,13 @@ def ufunc_method(ufunc, str method, tuple operands, dict keywords):
                 return function(*operands, **keywords)
         return getattr(ufunc, method)(*[lower(x) for x in operands], **keywords)
     function = ufunc_methods.get((name, method))
+    if function is None and method == "outer" and ufunc.nin == 2 and not keywords:
+        a, b = operands
+        a = as_operand(a, find_ufunc(ufunc)) if type(a) is not Tracer else a
+        ones = (1,) * ndim_of(b)
+        if ones and ndim_of(a):
+            a = primitives.by_name["reshape"](a, shape=shape_of(a) + ones)
+        return find_ufunc(ufunc)(a, b)
     if function is None:
         raise error("UnsupportedFunctionError")(
             f"`numpy.{name}.{method}` is not supported on traced values yet; write it with "
@@ -2144,7 +2207,10 @@ cdef object array_ufunc(object ufunc, str method, tuple inputs, dict keywords):
 
 cdef object find_ufunc(object ufunc):
     """Look a ufunc up by name, once (SciPy's are not known before SciPy is loaded)."""
-    cdef object function = array_functions.get(ufunc)
+    cdef object function
+    if isinstance(ufunc, Elementwise):
+        return ufunc
+    function = array_functions.get(ufunc)
     if function is None:
         function = ufunc_functions.get(ufunc.__name__)
     if function is None:
@@ -2175,7 +2241,7 @@ cdef object get_item(Tracer t, object index):
     cdef ReverseTrace reverse
     cdef Node *node
     cdef object y, shape
-    if t.base is not None:
+    if t.view is not None:
         refresh(t)
     if t.form == VECTOR and PyLong_CheckExact(index) and t.trace.alive:
         if cnp.PyArray_NDIM(<cnp.ndarray> t.payload) == 1:
@@ -2228,31 +2294,51 @@ cdef bint is_basic(object index):
 
 def mark_view(Tracer y, Tracer base, str kind, detail):
     """Say that `y` is a view of `base`: writing into one changes the other."""
+    cdef View view
     if y is base:
         return y
-    y.base = base
-    y.view = (kind, detail)
-    y.base_version = base.version
+    view = View.__new__(View)
+    view.base = base
+    view.kind = kind
+    view.detail = detail
+    view.version = base.version
+    view.epoch = -1 if base.view is not None else write_epoch
+    y.view = view
     return y
 
 
-cdef object read_view(Tracer base, tuple view):
-    if view[0] == "getitem":
-        return getitem_function(base, view[1])
-    return methods[view[0]](base, view[1])
+cdef object read_view(Tracer base, View view):
+    """What a view shows of its base now; `base` itself is up to date."""
+    cdef Tracer source = plain(base)
+    if view.kind == "getitem":
+        return getitem_function(source, view.detail)
+    return methods[view.kind](source, view.detail)
 
 
-cdef object write_view(Tracer base, tuple view, Tracer value):
-    """Write the value of a view back into its base."""
-    cdef object whole
-    if view[0] == "getitem":
-        set_item(base, view[1], value)
-    elif view[0] == "reshape":
-        set_item(base, Ellipsis, primitives.by_name["reshape"](plain(value), shape=shape_of(base)))
-    else:
-        axes = view[1]
-        inverse = tuple(np.argsort(axes).tolist())
-        set_item(base, Ellipsis, primitives.by_name["transpose"](plain(value), axes=inverse))
+cdef int write_through(Tracer t) except -1:
+    """After a write into `t`: count it, and write the value of a view into its base, and on."""
+    global write_epoch
+    cdef Tracer base
+    cdef View view
+    while True:
+        t.version += 1
+        write_epoch += 1
+        view = t.view
+        if view is None:
+            return 0
+        base = view.base
+        value = plain(t)
+        if view.kind == "getitem":
+            whole = index_set_function(plain(base), view.detail, value)
+        elif view.kind == "reshape":
+            whole = primitives.by_name["reshape"](value, shape=shape_of(base))
+        else:
+            inverse = tuple(np.argsort(view.detail).tolist())
+            whole = primitives.by_name["transpose"](value, axes=inverse)
+        adopt(base, plain(whole) if type(whole) is Tracer else whole)
+        view.version = base.version + 1
+        view.epoch = write_epoch + 1
+        t = base
 
 
 cdef object plain(Tracer t):
@@ -2265,7 +2351,7 @@ cdef object plain(Tracer t):
 cdef object set_item(Tracer t, object index, object value):
     """`t[index] = value`: rebind the handle, and write through to the base of a view."""
     cdef object new, payload
-    if t.base is not None:
+    if t.view is not None:
         refresh(t)
     if t.trace is not None and not t.trace.alive:
         raise leaked(t)
@@ -2288,10 +2374,7 @@ cdef object set_item(Tracer t, object index, object value):
             raise TypeError("a traced scalar does not support item assignment")
         new = index_set_function(plain(t), index, value)
         adopt(t, new)
-    t.version += 1
-    if t.base is not None:
-        write_view(t.base, t.view, t)
-        t.base_version = t.base.version
+    write_through(t)
 
 
 cdef bint set_element(Tracer t, object index, object value) except -1:
@@ -2305,11 +2388,12 @@ cdef bint set_element(Tracer t, object index, object value) except -1:
     cdef Tape tape
     cdef Node *node
     cdef int parent = -1
-    if not PyLong_CheckExact(index) or t.base is not None or t.form == NUMBER:
+    global write_epoch
+    if not PyLong_CheckExact(index) or t.view is not None or t.form == NUMBER:
         return False
     if type(value) is Tracer:
         v = <Tracer> value
-        if v.form != NUMBER or not v.trace.alive or v.base is not None:
+        if v.form != NUMBER or not v.trace.alive or v.view is not None:
             return False
     if trace is None:
         if v is None or not tapes.is_fast_array(t.payload):
@@ -2325,13 +2409,13 @@ cdef bint set_element(Tracer t, object index, object value) except -1:
         i += n
     if not 0 <= i < n:
         return False
-    if (Py_REFCNT(t.payload) > 1 or cnp.PyArray_BASE(<cnp.ndarray> t.payload) != NULL
+    if (refs(<PyObject *> t.payload) > 1 or cnp.PyArray_BASE(<cnp.ndarray> t.payload) != NULL
             or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> t.payload)):
         t.payload = cnp.PyArray_NewCopy(<cnp.ndarray> t.payload, cnp.NPY_CORDER)
     if trace.kind == FORWARD:
         if t.trace is None:
             t.tangent = np.zeros(n)
-        elif Py_REFCNT(t.tangent) > 1 or cnp.PyArray_BASE(<cnp.ndarray> t.tangent) != NULL:
+        elif refs(<PyObject *> t.tangent) > 1 or cnp.PyArray_BASE(<cnp.ndarray> t.tangent) != NULL:
             t.tangent = cnp.PyArray_NewCopy(<cnp.ndarray> t.tangent, cnp.NPY_CORDER)
         (<double *> cnp.PyArray_DATA(<cnp.ndarray> t.tangent))[i] = (
             v.number_tangent if v is not None else 0.0)
@@ -2355,6 +2439,7 @@ cdef bint set_element(Tracer t, object index, object value) except -1:
     t.level = trace.level
     t.form = VECTOR
     t.version += 1
+    write_epoch += 1
     return True
 
 
@@ -2379,10 +2464,7 @@ cdef object update(Tracer t, object result):
                             f"{dtype_of(result)} to {dtype_of(t)}")
         result = primitives.by_name["astype"](result, dtype=dtype_of(t))
     adopt(t, plain(result) if type(result) is Tracer else result)
-    t.version += 1
-    if t.base is not None:
-        write_view(t.base, t.view, t)
-        t.base_version = t.base.version
+    write_through(t)
     return t
 
 
@@ -2415,7 +2497,7 @@ def lone_gradient(f, tuple args, Py_ssize_t k, bint keep=False):
             y = f(*args[:k], mine, *args[k + 1:])
         mine = None
         if type(y) is Tracer:
-            if (<Tracer> y).base is not None:
+            if (<Tracer> y).view is not None:
                 refresh(<Tracer> y)
             if (<Tracer> y).trace is trace and (<Tracer> y).form == NUMBER:
                 g = trace.tape.pull(
@@ -2446,7 +2528,7 @@ def lone_jvp(f, x, t):
         result = f(trace.dual(x, t, type(x) is float))
         if type(result) is Tracer:
             y = <Tracer> result
-            if y.base is not None:
+            if y.view is not None:
                 refresh(y)
             if y.trace is trace:
                 if y.form == NUMBER:
@@ -2516,6 +2598,12 @@ def register_operator(str name, function):
     operators[name] = function
 
 
+def register_namespace(module):
+    """Set the module that answers `__array_namespace__`."""
+    global numpy_namespace
+    numpy_namespace = module
+
+
 def register_getitem(function):
     """Set the function behind `x[index]`."""
     global getitem_function
@@ -2534,7 +2622,7 @@ def registered_array_functions():
 
 
 primitives.install_dispatch(apply, ufunc_call, apply_unary, apply_binary)
-tape_module.install(transposition, mark_primal)
+tape_module.install(transposition)
 
 
 # --- no sequence to NumPy ----------------------------------------------------------------------

@@ -536,6 +536,139 @@ def test_complex_and_float32_buffers():
     assert d == 4.0 and d.dtype == np.float64
 
 
+@pytest.mark.parametrize("n", [3, 600, 200_000])
+def test_a_plain_buffer_may_be_refilled_after_use(n):
+    """What was multiplied is what the buffer held then, not what it holds at the sweep."""
+    kinds = {
+        "multiply": lambda x, w: np.sum(x * w),
+        "left": lambda x, w: np.sum(w * x),
+        "dot": np.dot,
+        "matmul": lambda x, w: w @ x,
+        "divide": lambda x, w: np.sum(x / w),
+        "arctan2": lambda x, w: np.sum(np.arctan2(x, w)),
+        "power": lambda x, w: np.sum(x**w),
+        "broadcast": lambda x, w: np.sum(x[:, None] * w[:, None]),
+        "where": lambda x, w: np.sum(np.where(w > 1.5, x, 0.0)),
+        "mask": lambda x, w: np.sum(x[w > 1.5]),
+        "strided": lambda x, w: np.sum(x[::-1] * w[::-1]),
+        "reshaped": lambda x, w: np.sum(x * w.reshape(-1)),
+    }
+    for name, f in kinds.items():
+        def refilled(x, f=f):
+            w = np.empty(n)
+            mask = np.empty(n, bool)
+            y = 0.0
+            for k in (1.0, 2.0, 3.0):
+                w[:] = k
+                mask[:] = k > 1.5
+                y = y + f(x, w) + np.sum(np.where(mask, x, 0.0))
+            w[:] = np.nan
+            mask[:] = False
+            return y
+
+        def fresh(x, f=f):
+            return sum(f(x, np.full(n, k)) + (k > 1.5) * np.sum(x) for k in (1.0, 2.0, 3.0))
+
+        x = np.full(n, 1.25)
+        np.testing.assert_allclose(grad(refilled)(x), grad(fresh)(x), rtol=1e-12, err_msg=name)
+        if n < 1000:
+            v = np.ones(n)
+            np.testing.assert_allclose(autodiff.hvp(refilled, (x,), (v,)),
+                                       autodiff.hvp(fresh, (x,), (v,)), rtol=1e-12, err_msg=name)
+
+
+def test_what_an_inner_transform_saved_is_not_changed_by_a_later_write():
+    """A value of an outer level is an operand inside, and is written afterwards."""
+    x = np.array([1.0, 2.0, 3.0])
+
+    def inner_grad(x):
+        def g(v):
+            z = x * 1.0
+            total = np.sum(z * v)
+            z[0] = 100.0
+            z *= 3.0
+            return total
+
+        return grad(g)(np.ones(3))
+
+    def by(transform):
+        def f(x):
+            z = x * 1.0
+            y = transform(z)
+            z[0] = 100.0
+            z *= 2.0
+            return y()
+
+        return f
+
+    ones = np.ones(3)
+
+    def pullback(z):
+        _, pull = autodiff.vjp(lambda v: z * v, ones)
+        return lambda: pull(ones)[0]
+
+    def pushforward(z):
+        _, push = autodiff.linearize(lambda v: z * v, ones)
+        return lambda: push(ones)
+
+    def argument(z):
+        _, pull = autodiff.vjp(lambda v: v * v * 0.5, z)
+        return lambda: pull(ones)[0]
+
+    def batched(z):
+        y = vmap(lambda s: s * z)(ones)
+        return lambda: y[0]
+
+    def stacked(z):
+        y = np.stack([z, z])
+        return lambda: y[1]
+
+    def conditional(z):
+        y = np.where(np.array([True, True, True]), z, 0.0)
+        return lambda: y * 1.0
+
+    def identity(z):
+        y = grad(lambda v: np.sum(v * z))(ones)
+        return lambda: y
+
+    for f in (inner_grad, *map(by, (pullback, pushforward, argument, batched, stacked, conditional,
+                                    identity))):
+        np.testing.assert_array_equal(f(x), x)
+        np.testing.assert_array_equal(jvp(f, (x,), (x,))[1], x)
+        np.testing.assert_array_equal(jacfwd(f)(x), np.eye(3))
+        np.testing.assert_array_equal(jacrev(f)(x), np.eye(3))
+        np.testing.assert_array_equal(vmap(f)(np.stack([x, 2 * x])), np.stack([x, 2 * x]))
+        np.testing.assert_array_equal(jit(f)(x), x)
+        np.testing.assert_array_equal(jacfwd(jacrev(lambda v: f(v * v)))(x)[0], 2 * np.eye(3) * np.eye(3)[0])
+
+
+def test_an_inner_variable_written_into_an_outer_value():
+    """The saved operand would rise to the inner level, if it were the handle itself."""
+    def f(x, y):
+        z = y * 1.0
+        z *= np.sum(x)
+        return np.sum(np.tanh(z))
+
+    x, y = np.ones((2, 3)), np.arange(8.0).reshape(2, 4) / 8
+    expected = np.stack([np.sum((1 - np.tanh(3 * v) ** 2) * v) * np.ones(3) for v in y])
+    np.testing.assert_allclose(vmap(grad(f))(x, y), expected)
+    np.testing.assert_allclose(vmap(jacrev(f))(x, y), expected)
+    np.testing.assert_allclose(vmap(jacfwd(f))(x, y), expected)
+    np.testing.assert_allclose(
+        jvp(lambda y: grad(lambda x: f(x, y))(x[0]), (y[0],), (np.zeros(4),))[0], expected[0])
+
+
+def test_a_plain_array_may_change_between_vjp_and_pullback():
+    for n in (3, 5000):
+        w, x = np.ones(n), np.full(n, 2.0)
+        index = np.array([0, 1])
+        _, pull = autodiff.vjp(lambda v: np.sum(v * v * w) + np.sum(v[index]), x)
+        _, push = autodiff.linearize(lambda v: np.sum(v * v * w), x)
+        w[:], x[:], index[:] = 5.0, 7.0, 2
+        np.testing.assert_array_equal(pull(1.0)[0][:3], [5.0, 5.0, 4.0])
+        assert push(np.ones(n)) == 4.0 * n
+
+
 # Random programs of writes, run on ndarrays for values and differences.
 WRITES = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 5), st.integers(0, 5)),
                   min_size=1, max_size=12)

@@ -46,6 +46,7 @@ cdef class Record:
     cdef object y
     cdef object out
     cdef int results
+    cdef int primal
 
 
 cdef union Cotangent:
@@ -61,6 +62,7 @@ cdef class Tape:
     cdef unsigned char *kinds
     cdef Cotangent *slots
     cdef object errors_off
+    cdef dict watched
 
     cdef int without_warnings(self) except -1
     cdef int grow(self) except -1
@@ -93,5 +95,7 @@ cdef object fit_cotangent(object g, tuple shape, object dtype)
 cdef object fit_tangent(object t, tuple shape, object dtype)
 cdef bint is_fast_array(object x) noexcept
 cdef object empty_like(object x)
+cdef int swept_primal() noexcept
+cdef object kept(Tape tape, object x, Py_ssize_t temporary)
 cdef object silence()
 cdef int unsilence(object token) except -1

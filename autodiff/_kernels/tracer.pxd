@@ -61,6 +61,14 @@ cdef class RecordTrace(Trace):
     cdef object guard(self, Tracer t, str kind, object value)
 
 
+cdef class View:
+    cdef Tracer base
+    cdef str kind
+    cdef object detail
+    cdef long version
+    cdef long epoch
+
+
 cdef class Tracer:
     cdef Trace trace
     cdef long long level
@@ -71,7 +79,5 @@ cdef class Tracer:
     cdef double number_tangent
     cdef object payload
     cdef object tangent
-    cdef Tracer base
-    cdef tuple view
+    cdef View view
     cdef long version
-    cdef long base_version

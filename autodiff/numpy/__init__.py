@@ -20,10 +20,12 @@ array([0., 1., 2.])
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as _numpy
 
+from autodiff._kernels.tracer import register_namespace
 from autodiff.numpy import (
     contracting,
     creation,
@@ -54,6 +56,8 @@ __all__ = sorted(  # noqa: PLE0605 - put together from the modules' own lists
         *shaping.__all__,
     }
 )
+
+register_namespace(sys.modules[__name__])
 
 
 def __getattr__(name: str) -> Any:

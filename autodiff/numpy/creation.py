@@ -6,6 +6,7 @@ raises. `autodiff.numpy.zeros(3)` made inside a function that is being different
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,21 @@ __all__ = [
 
 
 def _made(value: Any) -> Any:
-    return lift(value) if inside_transform() else value
+    """A new array, as a writable handle where traced values may come to be written into it."""
+    if inside_transform() and type(value) is np.ndarray and value.ndim and value.dtype.kind in "fc":
+        return lift(value)
+    return value
+
+
+def _writable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the new arrays that `function` makes be writable inside a transform."""
+
+    @functools.wraps(function)
+    def made(*args: Any, **kwargs: Any) -> Any:
+        y = function(*args, **kwargs)
+        return y if args and y is args[0] else _made(y)
+
+    return made
 
 
 def _keywords(device: Any, like: Any) -> dict[str, Any]:
@@ -260,6 +275,7 @@ register_array_function(np.full_like, full_like)
 # ---- arrays of given values ----------------------------------------------------------------------
 
 
+@_writable
 @overloads(np.array)
 def array(
     object: Any,
@@ -289,6 +305,7 @@ def array(
     return y
 
 
+@_writable
 @overloads(np.asarray)
 def asarray(
     a: Any,
@@ -329,6 +346,7 @@ def asfortranarray(a: Any, dtype: Any = None, *, like: Any = None) -> Any:
     return shapes.copy(array(a, dtype, copy=False, ndmin=1), order="F")
 
 
+@_writable
 @overloads(np.copy)
 def copy(a: Any, order: Any = "K", subok: bool = False) -> Any:
     """Return a copy, of which writes do not reach `a`."""

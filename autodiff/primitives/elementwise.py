@@ -39,7 +39,7 @@ __all__ = [  # noqa: PLE0604 - the names of rows are strings
 
 if TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Elementwise: ...
+    def __getattr__(name): ...  # annotated, mypy reads it too early in the cycle
 
 
 # ---- The language of the table -------------------------------------------------------------------
@@ -72,7 +72,8 @@ def define(parameters: str, text: str, names: dict[str, Any]) -> Callable[..., A
 
 def vocabulary(functions: dict[str, Any]) -> dict[str, Any]:
     """The names of the language: `functions`, the constants, and the shorthands made of them."""
-    names = {**functions, **table.CONSTANTS}
+    # The name is that of the module, for whoever looks for the innermost frame outside the package.
+    names = {"__name__": table.__name__, **functions, **table.CONSTANTS}
     for head, text in table.SHORTHANDS.items():
         name, _, parameters = head.rstrip(")").partition("(")
         names[name] = define(parameters, text, names)

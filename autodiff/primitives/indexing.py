@@ -844,12 +844,29 @@ def setitem(x: Any, index: Any, value: Any) -> Any:
                 return value if dtype_of(value) == dtype else astype(value, dtype=dtype)
     elif isinstance(value, np.ndarray) and value.flags.writeable:
         value = value.copy()  # the caller may write into it before it is read again
+    if isinstance(index, (np.ndarray, Tracer)) and not ndim_of(value) and dtype.kind in "fc":
+        y = _masked(x, index, value, dtype)
+        if y is not None:
+            return y
     made, arrays, distinct = _parse(x, index)
     if ndim_of(value):
         value = _without_leading_ones(value, x, made, arrays)
     if arrays:
         return index_set(x, value, *arrays, index=made, distinct=distinct)
     return index_set(x, value, index=made)
+
+
+def _masked(x: Any, mask: Any, value: Any, dtype: Any) -> Any:
+    """``x[mask] = number`` as a choice, which needs no count of the mask; None where it is not one."""
+    shape, whole = shape_of(mask), shape_of(x)
+    if dtype_of(mask).kind != "b" or not shape or shape != whole[: len(shape)]:
+        return None
+    if dtype_of(value).kind == "c" and dtype.kind != "c":
+        return None
+    if len(shape) < len(whole):
+        mask = reshape(mask, shape=shape + (1,) * (len(whole) - len(shape)))
+    y = select(mask, value, x)
+    return y if dtype_of(y) == dtype else astype(y, dtype=dtype)
 
 
 def _without_leading_ones(value: Any, x: Any, index: Index, arrays: tuple) -> Any:

@@ -59,7 +59,7 @@ __all__ = ["log_softmax", "logsumexp", "signed_logsumexp", "softmax", *(name for
 
 if TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Elementwise: ...
+    def __getattr__(name): ...  # annotated, mypy reads it too early in the cycle
 
 
 def from_scipy(name: str) -> Callable[..., Any]:

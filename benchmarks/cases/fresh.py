@@ -70,7 +70,10 @@ def timed_process(program: str, prints: bool) -> Callable[[], tuple[float, Any]]
     def run() -> tuple[float, Any]:
         done = subprocess.run(
             [sys.executable, "-c", source],
-            capture_output=True, text=True, check=False, env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
         )
         if done.returncode:
             raise RuntimeError(done.stderr.strip().splitlines()[-1])

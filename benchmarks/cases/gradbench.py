@@ -7,6 +7,7 @@ before the clock. The same functions through GradBench's messages: ``benchmarks.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from benchmarks.gradbench import gmm, kmeans, llsq, lse
 
 DERIVATIVE = answers("derivative")
 Writer = Callable[[Any], Callable[..., Any]]
+
+
+def _gmm(gamma: float, wishart: int, m: Any) -> Callable[..., Any]:
+    return lambda *arrays: gmm.objective(m, *(*arrays, gamma, wishart))
 
 
 def _flat(parts: Any) -> dict[str, np.ndarray]:
@@ -35,17 +40,20 @@ def gradients(selection: Selection) -> Iterator[Case]:
         args = lse.EVALUATION.read(lse.EVALUATION.sample(size))
         yield _gradient("lse", size, selection, lambda m: lambda x: lse.primal(m, x), args, (0,))
     for size in (128, 1_024, 8_192) if full else (1_024,):
-        x, n = llsq.EVALUATION.read(llsq.EVALUATION.sample(size))
-        args = (x, *llsq.data(n, x.size))
+        coefficients, n = llsq.EVALUATION.read(llsq.EVALUATION.sample(size))
+        args = (coefficients, *llsq.data(n, coefficients.size))
         yield _gradient(
             "llsq", size, selection, lambda m: lambda *a: llsq.primal(m, *a), args, (0,)
         )
     for size in (5, 25, 50) if full else (5,):
         *arrays, gamma, wishart = gmm.EVALUATION.read(gmm.EVALUATION.sample(size))
         yield _gradient(
-            "gmm, d = 10, n for k", size, selection,
-            lambda m, g=gamma, w=wishart: lambda *a: gmm.objective(m, *a, g, w),
-            tuple(arrays), (0, 1, 2, 3),
+            "gmm (n: components)",
+            size,
+            selection,
+            partial(_gmm, gamma, wishart),
+            tuple(arrays),
+            (0, 1, 2, 3),
         )
 
 
@@ -67,9 +75,7 @@ def _gradient(
 
         compiled = jax.jit(jax.grad(write(jnp), argnums=which))
         theirs = tuple(jnp.asarray(a) for a in args)
-        entries.append(
-            Entry("jax, jit", lambda *a: jax.block_until_ready(compiled(*a)), theirs, _flat)
-        )
+        entries.append(Entry("jax, jit", _blocked(compiled), theirs, _flat))
         targets.append(Target("autodiff, replay", "jax, jit", 1.1))
     if "torch" in rivals:
         import torch
@@ -90,6 +96,12 @@ def _gradient(
         entries.append(Entry("autograd", by_tuple, args, _flat))
         targets.append(Target("autodiff", "autograd", 1.0))
     return Case(name, entries, size, targets, us="autodiff, replay")
+
+
+def _blocked(f: Callable[..., Any]) -> Callable[..., Any]:
+    import jax
+
+    return lambda *args: jax.block_until_ready(f(*args))
 
 
 @case("gradbench")
@@ -114,12 +126,7 @@ def newton_direction(selection: Selection) -> Iterator[Case]:
                 return slope / diagonal
 
             theirs = (jnp.asarray(points), jnp.asarray(centroids))
-            entries.append(
-                Entry(
-                    "jax, jit", lambda p, c, f=compiled: jax.block_until_ready(f(p, c)), theirs,
-                    DERIVATIVE,
-                )
-            )
+            entries.append(Entry("jax, jit", _blocked(compiled), theirs, DERIVATIVE))
             targets.append(Target("autodiff, replay", "jax, jit", 1.1))
         if "torch" in selection.rivals:
             import torch
@@ -128,10 +135,10 @@ def newton_direction(selection: Selection) -> Iterator[Case]:
                 def gradient(c: Any) -> Any:
                     return torch.func.grad(lambda c: kmeans.cost(torch, p, c))(c)
 
-                slope, diagonal = torch.func.jvp(gradient, (c,), (torch.ones_like(c),))
-                return slope / diagonal
+                both: Any = torch.func.jvp(gradient, (c,), (torch.ones_like(c),))
+                return both[0] / both[1]
 
             tensors = (torch.tensor(points), torch.tensor(centroids))
             entries.append(Entry("torch", direction, tensors, DERIVATIVE))
             targets.append(Target("autodiff, replay", "torch", 1.0))
-        yield Case("kmeans", entries, size, targets, us="autodiff, replay")
+        yield Case("kmeans (n: points)", entries, size, targets, us="autodiff, replay")

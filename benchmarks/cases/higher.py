@@ -89,7 +89,8 @@ def _hessian(
     if "torch" in selection.rivals:
         import torch
 
-        entries.append(Entry("torch", torch.func.hessian(write(torch)), (torch.tensor(x),), HESSIAN))
+        theirs = torch.func.hessian(write(torch))
+        entries.append(Entry("torch", theirs, (torch.tensor(x),), HESSIAN))
     if "autograd" in selection.rivals:
         import autograd
         import autograd.numpy
@@ -141,6 +142,4 @@ def rosenbrock_product(selection: Selection) -> Iterator[Case]:
             product = autograd.hessian_vector_product(partial(rosenbrock, autograd.numpy))
             entries.append(Entry("autograd", product, (x, v), PRODUCT))
             targets.append(Target("autodiff", "autograd", 1.0))
-        yield Case(
-            "Hessian product, Rosenbrock", entries, n, targets, us="autodiff, replay"
-        )
+        yield Case("Hessian product, Rosenbrock", entries, n, targets, us="autodiff, replay")

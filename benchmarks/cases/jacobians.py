@@ -1,4 +1,4 @@
-"""Repeated Jacobians: dense R^n -> R^n, a stencil, chemical kinetics."""
+"""Repeated Jacobians: a dense layer, R^n -> R^n, and a stencil."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 import autodiff
 import autodiff.numpy as anp
 from benchmarks.case import Case, Entry, Selection, Target, answers, case
+
+__all__ = ["jacobian_case"]
 
 JACOBIAN = answers("jacobian")
 
@@ -58,29 +60,19 @@ def brusselator_by_hand(z: np.ndarray) -> np.ndarray:
     return jacobian
 
 
-def robertson(m: Any, y: Any) -> Any:
-    """Robertson's three reactions."""
-    a = 0.04 * y[0]
-    b = 1e4 * y[1] * y[2]
-    c = 3e7 * y[1] * y[1]
-    return m.stack((b - a, a - b - c, c))
-
-
-def robertson_by_hand(y: np.ndarray) -> np.ndarray:
-    """The Jacobian of :func:`robertson`."""
-    b1, b2, c1 = 1e4 * y[2], 1e4 * y[1], 6e7 * y[1]
-    return np.array([[-0.04, b1, b2], [0.04, -b1 - c1, -b2], [0.0, c1, 0.0]])
-
-
 @case("jacobians")
 def dense(selection: Selection) -> Iterator[Case]:
     """A dense layer, R^100 -> R^100."""
     for n in (10, 100, 300) if selection.full else (100,):
         generator = np.random.default_rng(3)
         w, x = generator.normal(size=(n, n)) / np.sqrt(n), generator.normal(size=n)
-        yield _case(
-            "jacobian, dense layer", selection, lambda m, w: partial(layer, m, w), x, w,
-            lambda x, w=w: layer_by_hand(w, x),
+        yield jacobian_case(
+            "jacobian, dense layer",
+            selection,
+            lambda m, w: partial(layer, m, w),
+            x,
+            w,
+            partial(layer_by_hand, w),
         )
 
 
@@ -89,23 +81,17 @@ def stencil(selection: Selection) -> Iterator[Case]:
     """The 1-D Brusselator, dense."""
     for n in (100, 300, 1_000) if selection.full else (100,):
         z = np.random.default_rng(4).uniform(0.5, 1.5, n)
-        yield _case(
-            "jacobian, Brusselator 1-D", selection, lambda m, _: partial(brusselator, m), z, None,
+        yield jacobian_case(
+            "jacobian, Brusselator 1-D",
+            selection,
+            lambda m, _: partial(brusselator, m),
+            z,
+            None,
             brusselator_by_hand,
         )
 
 
-@case("jacobians")
-def kinetics(selection: Selection) -> Iterator[Case]:
-    """Robertson's problem, three species."""
-    y = np.array([0.9, 2e-5, 0.1])
-    yield _case(
-        "jacobian, Robertson", selection, lambda m, _: partial(robertson, m), y, None,
-        robertson_by_hand,
-    )
-
-
-def _case(
+def jacobian_case(
     name: str,
     selection: Selection,
     write: Callable[[Any, Any], Callable[[Any], Any]],

@@ -51,9 +51,7 @@ def loops(selection: Selection) -> Iterator[Case]:
 
                 compiled = jax.jit(jax.value_and_grad(write(jnp)))
                 entries.append(
-                    Entry(
-                        "jax, jit", lambda x, f=compiled: jax.block_until_ready(f(x)), (x,), BOTH
-                    )
+                    Entry("jax, jit", lambda x, f=compiled: jax.block_until_ready(f(x)), (x,), BOTH)
                 )
         if "torch" in selection.rivals:
             import torch

@@ -59,9 +59,7 @@ def _case(f: Callable[[Any, Any], Any], n: int, selection: Selection) -> Case:
         import jax.numpy as jnp
 
         compiled = jax.jit(jax.value_and_grad(lambda a: f(jnp, a)))
-        entries.append(
-            Entry("jax, jit", lambda a: jax.block_until_ready(compiled(a)), (a,), BOTH)
-        )
+        entries.append(Entry("jax, jit", lambda a: jax.block_until_ready(compiled(a)), (a,), BOTH))
     if "torch" in selection.rivals:
         import torch
 

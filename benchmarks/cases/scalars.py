@@ -61,7 +61,11 @@ def scalar_programs(selection: Selection) -> Iterator[Case]:
             entries.append(Entry("torch", torch_gradient(f), (leaf,), both))
             targets.append(Target("autodiff", "torch", 1.0))
         yield Case(
-            f"scalar program, {name}", entries, operations, targets, operations,
+            f"scalar program, {name}",
+            entries,
+            operations,
+            targets,
+            operations,
             plain="python floats",
         )
 

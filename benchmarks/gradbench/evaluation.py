@@ -25,9 +25,9 @@ class Evaluation:
         ``sample(size)`` makes an ``input`` for our own runner and suite.
     """
 
-    read: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    read: Callable[[Any], tuple[Any, ...]]
     functions: Mapping[str, Callable[..., Any]]
-    sample: Callable[[int], dict[str, Any]]
+    sample: Callable[[int], Any]
 
 
 def encoded(output: Any) -> Any:

@@ -1,7 +1,7 @@
 """``gmm``: the log posterior of a Gaussian mixture with a Wishart prior, and its gradient.
 
 The inverse covariance of component k is ``L @ L.T`` with ``L`` lower triangular: ``q[k]`` holds the
-logarithms of its diagonal, ``l[k]`` what is below, column by column.
+logarithms of its diagonal, ``l[k]`` (``lower`` here) what is below, column by column.
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ def _log_gamma(a: float, d: int) -> float:
 
 
 def objective(
-    m: Any, alpha: Any, mu: Any, q: Any, l: Any, x: Any, gamma: float, wishart: int  # noqa: E741
+    m: Any,
+    alpha: Any,
+    mu: Any,
+    q: Any,
+    lower: Any,
+    x: Any,
+    gamma: float,
+    wishart: int,
 ) -> Any:
     """The log posterior, written with the module ``m``."""
     n, d = x.shape
@@ -44,12 +51,12 @@ def objective(
     scaled = m.exp(q) * centered
     if d > 1:
         place, below = _layout(d)
-        triangle = l[:, place] * m.asarray(below)
+        triangle = lower[:, place] * m.asarray(below)
         scaled = scaled + m.einsum("kij,nkj->nki", triangle, centered)
     log_determinants = m.sum(q, -1)
     terms = alpha + log_determinants - 0.5 * m.sum(scaled * scaled, -1)
     likelihood = m.sum(log_sum_exp(m, terms)) - n * log_sum_exp(m, alpha)
-    squares = m.sum(m.exp(2.0 * q)) + m.sum(l * l)
+    squares = m.sum(m.exp(2.0 * q)) + m.sum(lower * lower)
     degrees = d + wishart + 1
     constant = degrees * d * math.log(gamma / math.sqrt(2.0)) - _log_gamma(0.5 * degrees, d)
     prior = wishart * m.sum(log_determinants) - 0.5 * gamma * gamma * squares + k * constant

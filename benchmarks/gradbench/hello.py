@@ -15,8 +15,9 @@ def square(x: Any) -> Any:
     return x * x
 
 
-EVALUATION = Evaluation(
-    read=lambda x: (float(x),),  # the input is the number itself
-    functions={"square": square, "double": autodiff.grad(square)},
-    sample=lambda size: float(size),  # type: ignore[arg-type, return-value]
-)
+def read(x: Any) -> tuple[Any, ...]:
+    """Return ``(x,)``: here the input is the number itself."""
+    return (float(x),)
+
+
+EVALUATION = Evaluation(read, {"square": square, "double": autodiff.grad(square)}, float)
