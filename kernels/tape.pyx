@@ -219,9 +219,11 @@ cdef int unsilence(object token) except -1:
 # --- arrays of others ------------------------------------------------------------------------
 
 # A rule reads at the sweep what an operand was when it was recorded, and the operand may be an array
-# that the user goes on writing into. Up to this size the tape keeps a copy; above, it keeps the
-# array with a checksum, and the sweep refuses to use what has changed.
-cdef npy_intp COPIED = 1 << 20
+# that the user goes on writing into. The tape keeps a copy; of an array above SHARED bytes one copy
+# serves all its uses while its checksum stays the same; above COPIED bytes it keeps the array
+# itself, and the sweep refuses to use what has changed.
+cdef npy_intp SHARED = 1 << 16
+cdef npy_intp COPIED = 1 << 25
 cdef bint trusting = False
 
 
@@ -254,21 +256,32 @@ cdef object kept(Tape tape, object x, Py_ssize_t temporary):
 
     `temporary`: the reference count up to which nobody else can reach the array.
     """
-    cdef object known
+    cdef object known, copy, previous
+    cdef npy_intp size
+    cdef unsigned long long total
     if trusting or (cnp.PyArray_BASE(<cnp.ndarray> x) == NULL and (
             Py_REFCNT(x) <= temporary or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> x))):
         return x
-    if (cnp.PyArray_NBYTES(<cnp.ndarray> x) <= COPIED
-            or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x)):
+    size = cnp.PyArray_NBYTES(<cnp.ndarray> x)
+    if size <= SHARED or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x):
         return x.copy(order="K")
     if tape.watched is None:
         tape.watched = {}
     known = tape.watched.get(id(x))
     total = checksum(x)
-    if known is None:
-        tape.watched[id(x)] = (x, total)
-    elif known[1] != total:
+    if known is not None and known[1] == total:
+        return known[2]
+    if size <= COPIED:
+        previous = pool.enter()
+        try:
+            copy = x.copy()
+        finally:
+            pool.leave(previous)
+        tape.watched[id(x)] = (x, total, copy)
+        return copy
+    if known is not None:
         raise changed(x)
+    tape.watched[id(x)] = (x, total, x)
     return x
 
 
@@ -662,8 +675,8 @@ cdef class Tape:
                 "this tape was released by an earlier sweep; use `vjp` or `linearize` to pull "
                 "back more than once")
         if self.watched is not None:
-            for g, total in self.watched.values():
-                if checksum(g) != total:
+            for g, total, copy in self.watched.values():
+                if copy is g and checksum(g) != total:
                     raise changed(g)
         if self.kinds != NULL:
             raise RuntimeError("a sweep over this tape is already running")
@@ -757,6 +770,7 @@ cdef class Tape:
                     if self.nodes[i].flags & OBJECTS:
                         self.forget(i)
                 self.size = 0
+                self.watched = None
                 self.released = True
 
     cdef int without_warnings(self) except -1:

@@ -16,11 +16,20 @@ def run_alone(code, *arguments, timeout=120, **environment):
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(
+            os.pathsep
+        ),
         **environment,
     }
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", *arguments, "-c", textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=timeout, env=environment, check=False)
-    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr[-3000:]}"
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, (
+        f"exit code {done.returncode}\n{done.stdout}\n{done.stderr[-3000:]}"
+    )
     return done.stdout

@@ -41,38 +41,51 @@ def beside(expected):
 
 @needs_jaxlib
 def test_jax_is_never_imported():
-    run_alone(WORK + """
+    run_alone(
+        WORK
+        + """
 import sys
 sys.modules["jax"] = None
 work()
 assert sys.modules["jax"] is None
 assert not [name for name in sys.modules if name.startswith("jax.")]
-""")
+"""
+    )
 
 
 @needs_jax
 def test_jax_imported_before():
-    run_alone(WORK + BESIDE + """
+    run_alone(
+        WORK
+        + BESIDE
+        + """
 import jax
 expected = work()
 beside(expected)
 work()
-""")
+"""
+    )
 
 
 @needs_jax
 def test_jax_imported_after():
-    run_alone(WORK + BESIDE + """
+    run_alone(
+        WORK
+        + BESIDE
+        + """
 expected = work()
 beside(expected)
 work()
 beside(expected)
-""")
+"""
+    )
 
 
 @needs_jax
 def test_jax_runs_between_and_its_arrays_are_companions_or_refused():
-    run_alone(WORK + """
+    run_alone(
+        WORK
+        + """
 import numpy as np
 import jax, jax.numpy as jnp
 jax.config.update("jax_enable_x64", True)
@@ -86,7 +99,8 @@ for f in (lambda v: np.sum(v * np.asarray(c)), lambda v: np.sum(v * c), lambda v
     except TypeError:
         continue
     np.testing.assert_allclose(g, np.asarray(c))
-""")
+"""
+    )
 
 
 def test_importing_loads_nothing_heavy():
@@ -132,10 +146,14 @@ assert before == after
 
 @pytest.mark.skipif(sys.platform != "linux", reason="fork is tested on Linux")
 def test_a_forked_child():
-    run_alone(WORK.replace("replay", "replay").replace(
-        "    replay = autodiff.jit(autodiff.grad(f))\n    for _ in range(3):\n"
-        "        np.testing.assert_allclose(replay(x), expected)\n"
-        "    tape = autodiff.record(f, x)\n    np.testing.assert_allclose(tape(x), f(x))\n", "") + """
+    run_alone(
+        WORK.replace("replay", "replay").replace(
+            "    replay = autodiff.jit(autodiff.grad(f))\n    for _ in range(3):\n"
+            "        np.testing.assert_allclose(replay(x), expected)\n"
+            "    tape = autodiff.record(f, x)\n    np.testing.assert_allclose(tape(x), f(x))\n",
+            "",
+        )
+        + """
 import os, threading
 import numpy as np
 import autodiff
@@ -176,11 +194,15 @@ for _ in range(3):
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
 work()
-""", "-W", "ignore::DeprecationWarning")
+""",
+        "-W",
+        "ignore::DeprecationWarning",
+    )
 
 
 def test_multiprocessing_carries_transformed_functions():
-    run_alone("""
+    run_alone(
+        """
 import multiprocessing
 import numpy as np
 import autodiff
@@ -192,7 +214,10 @@ if __name__ == "__main__":
         with context.Pool(2) as pool:
             found = pool.map(grad(np.sin), [0.1, 0.2, 0.3], chunksize=1)
         np.testing.assert_allclose(found, np.cos([0.1, 0.2, 0.3]))
-""", "-W", "ignore::DeprecationWarning")
+""",
+        "-W",
+        "ignore::DeprecationWarning",
+    )
 
 
 def test_the_interpreter_exits_cleanly_with_values_alive():
@@ -211,7 +236,8 @@ t.start(); t.join()
 
 def test_in_a_subinterpreter_or_refused():
     """Importing in a second interpreter works or raises ImportError: it never crashes."""
-    run_alone("""
+    run_alone(
+        """
 import numpy, autodiff
 try:
     import _xxsubinterpreters as interpreters
@@ -226,4 +252,7 @@ try:
 except Exception as error:
     print(type(error))
 autodiff.grad(lambda x: x * x)(2.0)
-""", "-W", "ignore")
+""",
+        "-W",
+        "ignore",
+    )

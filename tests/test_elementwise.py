@@ -49,6 +49,7 @@ def on_smooth(row, xs):
 
 def richardson(f, xs, ts, step=1e-3):
     """The derivative of f along ts, by central differences of the sixth order."""
+
     def at(h):
         return np.asarray(f(*(x + h * t for x, t in zip(xs, ts, strict=True))))
 
@@ -62,8 +63,12 @@ def test_forward_agrees_with_differences(row):
     f, xs = on_smooth(row, draw(row, rng, (24,)))
     ts = [rng.standard_normal(24) for _ in xs]
     y, t = push(f, xs, ts)
-    step = 1e-6 if row.name in ("remainder", "fmod", "copysign", "heaviside", "maximum", "minimum",
-                                "fmax", "fmin") else 1e-3
+    step = (
+        1e-6
+        if row.name
+        in ("remainder", "fmod", "copysign", "heaviside", "maximum", "minimum", "fmax", "fmin")
+        else 1e-3
+    )
     close(t, richardson(f, xs, ts, step), 1e-7, row.name)
     assert t.dtype == y.dtype
 
@@ -129,9 +134,19 @@ def test_float32_keeps_its_dtype(row):
 def test_broadcasting_is_undone(row):
     rng = np.random.default_rng(4)
     a, b = draw(row, rng, (4, 3))
-    for x, y in ((a, b[0]), (a[0], b), (a[:1], b), (a, b[:, :1]), (a[:, :1], b[:1]), (a[0, 0], b),
-                 (a, b[0, 0]), (a[0, 0].reshape(1, 1, 1), b), (a[:0], b[0]), (a, float(b[0, 0])),
-                 (a[0, 0], b[0, 0])):
+    for x, y in (
+        (a, b[0]),
+        (a[0], b),
+        (a[:1], b),
+        (a, b[:, :1]),
+        (a[:, :1], b[:1]),
+        (a[0, 0], b),
+        (a, b[0, 0]),
+        (a[0, 0].reshape(1, 1, 1), b),
+        (a[:0], b[0]),
+        (a, float(b[0, 0])),
+        (a[0, 0], b[0, 0]),
+    ):
         f, xs = on_smooth(row, (x, y if not isinstance(y, float) else np.float64(y)))
         if row.name in ("ldexp", "polygamma") and isinstance(y, float):
             continue
@@ -158,7 +173,8 @@ def fast_and_general(f, xs, ts, g):
     general = [gx[0] for gx in autodiff.vmap(pullback)(np.asarray(g)[None])]
     t_fast = autodiff.jvp(f, tuple(xs), tuple(ts))[1]
     t_general = autodiff.vmap(lambda *v: autodiff.jvp(f, tuple(xs), v)[1])(
-        *[np.asarray(t)[None] for t in ts])[0]
+        *[np.asarray(t)[None] for t in ts]
+    )[0]
     return fast, general, t_fast, t_general
 
 
@@ -177,8 +193,12 @@ def test_the_c_loops_agree_with_the_rules(row):
 
 
 EDGES = [(row, point) for row in DIFFERENTIABLE for point in row.points]
-EDGES += [(row, (x,)) for row in DIFFERENTIABLE if len(row.domain) == 1 and not row.points
-          for x in (0.0, -0.0, 1.0, -1.0, INF, -INF, NAN)]
+EDGES += [
+    (row, (x,))
+    for row in DIFFERENTIABLE
+    if len(row.domain) == 1 and not row.points
+    for x in (0.0, -0.0, 1.0, -1.0, INF, -INF, NAN)
+]
 
 
 @pytest.mark.parametrize(("row", "point"), EDGES, ids=lambda v: getattr(v, "name", str(v)))
@@ -198,7 +218,9 @@ def test_at_boundaries_and_specials_all_roads_agree(row, point):
                 roads.append(autodiff.vjp(f, *strided)[1](np.ones(shape)[()])[k])
                 roads.append(autodiff.vmap(autodiff.vjp(f, *smooth)[1])(np.ones((1, *shape)))[k][0])
                 for r in roads[1:]:
-                    np.testing.assert_allclose(r, roads[0], rtol=1e-14, err_msg=f"{row.name} {point} {k}")
+                    np.testing.assert_allclose(
+                        r, roads[0], rtol=1e-14, err_msg=f"{row.name} {point} {k}"
+                    )
                 # With nothing flowing in, nothing comes out.
                 for road in (autodiff.vjp(f, *smooth)[1], autodiff.vjp(f, *strided)[1]):
                     assert np.all(road(np.zeros(shape)[()])[k] == 0), (row.name, point)
@@ -219,9 +241,10 @@ def nestings(f, n):
 
     table = {"forward": forward, "reverse": reverse}
     for inner, outer in product(table, table):
-        yield f"{outer} over {inner}", [
-            [table[outer](table[inner](f, i), j) for j in range(n)] for i in range(n)
-        ]
+        yield (
+            f"{outer} over {inner}",
+            [[table[outer](table[inner](f, i), j) for j in range(n)] for i in range(n)],
+        )
 
 
 @over(DIFFERENTIABLE)
@@ -233,9 +256,14 @@ def test_second_order_in_all_nestings(row):
         xs = [float(x) for x in xs]
         n = len(xs)
         hessians = {
-            name: [[h(*xs) for h in line] for line in made] for name, made in nestings(f, n)}
-        first = [lambda *v, k=k: push(f, [np.float64(x) for x in v], [np.float64(j == k) for j in range(n)])[1]
-                 for k in range(n)]
+            name: [[h(*xs) for h in line] for line in made] for name, made in nestings(f, n)
+        }
+        first = [
+            lambda *v, f=f, n=n, k=k: push(
+                f, [np.float64(x) for x in v], [np.float64(j == k) for j in range(n)]
+            )[1]
+            for k in range(n)
+        ]
         expected = [
             [richardson(first[i], xs, [float(j == m) for m in range(n)], step) for j in range(n)]
             for i in range(n)
@@ -245,8 +273,10 @@ def test_second_order_in_all_nestings(row):
 
 
 @pytest.mark.parametrize(
-    ("row", "point"), [(row, p) for row in DIFFERENTIABLE for p in row.points],
-    ids=lambda v: getattr(v, "name", str(v)))
+    ("row", "point"),
+    [(row, p) for row in DIFFERENTIABLE for p in row.points],
+    ids=lambda v: getattr(v, "name", str(v)),
+)
 def test_second_order_at_boundaries_is_the_same_in_all_nestings(row, point):
     """And scale keeps it symmetric where the inner cotangent vanishes."""
     f, xs = on_smooth(row, point)
@@ -256,7 +286,9 @@ def test_second_order_at_boundaries_is_the_same_in_all_nestings(row, point):
         made = {name: [[float(h(*xs)) for h in line] for line in t] for name, t in nestings(f, n)}
     first = next(iter(made.values()))
     for name, h in made.items():
-        np.testing.assert_allclose(h, first, rtol=1e-14, err_msg=f"{row.name} {point}: {name}\n{made}")
+        np.testing.assert_allclose(
+            h, first, rtol=1e-14, err_msg=f"{row.name} {point}: {name}\n{made}"
+        )
 
 
 # Values known from the documented conventions, at places where rules go wrong.
@@ -321,8 +353,9 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("f", "point", "expected"), KNOWN,
-                         ids=[f"{f.__name__}{point}" for f, point, _ in KNOWN])
+@pytest.mark.parametrize(
+    ("f", "point", "expected"), KNOWN, ids=[f"{f.__name__}{point}" for f, point, _ in KNOWN]
+)
 def test_documented_conventions(f, point, expected):
     ks = tuple(range(len(point)))
     with np.errstate(all="ignore"):
@@ -346,8 +379,12 @@ def test_batch_agrees_with_a_loop(row):
             if not any(on):
                 continue
             operands = [x if flag else x[0] for x, flag in zip(wide, on, strict=True)]
-            expected = np.stack([
-                f(*(lane[k] if flag else wide[k][0] for k, flag in enumerate(on))) for lane in lanes])
+            expected = np.stack(
+                [
+                    f(*(lane[k] if flag else wide[k][0] for k, flag in enumerate(on)))
+                    for lane in lanes
+                ]
+            )
             got = batch(f, operands, on, 3)
             np.testing.assert_array_equal(got, expected, err_msg=row.name)
 
@@ -379,8 +416,9 @@ def test_piecewise_constant_functions_have_no_derivative(row):
     y, t = push(f, xs, [np.ones(4)] * len(xs))
     assert t is None
     assert not isinstance(y, autodiff._kernels.tracer.Tracer)
-    gs = autodiff.grad(lambda *v: np.sum(v[0] * v[-1]) + 0.0 * np.sum(f(*v)),
-                       argnums=tuple(range(len(xs))))(*xs)
+    gs = autodiff.grad(
+        lambda *v: np.sum(v[0] * v[-1]) + 0.0 * np.sum(f(*v)), argnums=tuple(range(len(xs)))
+    )(*xs)
     assert all(np.all(np.isfinite(g)) for g in gs)
 
 
@@ -396,13 +434,16 @@ def test_the_namespace_and_numpy_agree(row):
         return
     smooth = smooth_operands(row)[0]
     for g in (f, ufunc_of(row), primitive_of(row)):
+
         def of(x, g=g):
             return np.sum(g(*[x if k == smooth else v for k, v in enumerate(xs)]))
 
-        np.testing.assert_array_equal(autodiff.grad(of)(xs[smooth]),
-                                      autodiff.grad(lambda x: np.sum(f(
-                                          *[x if k == smooth else v for k, v in enumerate(xs)])))(
-                                              xs[smooth]))
+        np.testing.assert_array_equal(
+            autodiff.grad(of)(xs[smooth]),
+            autodiff.grad(
+                lambda x: np.sum(f(*[x if k == smooth else v for k, v in enumerate(xs)]))
+            )(xs[smooth]),
+        )
 
 
 def test_where_protects_branches_that_were_not_taken():
@@ -417,11 +458,15 @@ def test_where_protects_branches_that_were_not_taken():
     for f, at in cases:
         with np.errstate(all="ignore"):
             for x in (at, np.float64(at), np.full(3, at), np.full((3, 2), at)[:, 0]):
+
                 def total(v, f=f):
                     return np.sum(f(v))
 
-                for d in (autodiff.grad(total)(x), autodiff.jacfwd(total)(x),
-                          autodiff.jit(autodiff.grad(total))(x)):
+                for d in (
+                    autodiff.grad(total)(x),
+                    autodiff.jacfwd(total)(x),
+                    autodiff.jit(autodiff.grad(total))(x),
+                ):
                     assert np.all(np.isfinite(d)), (x, d)
                 h = autodiff.hessian(total)(x)
                 assert np.all(np.isfinite(h)), (x, h)
@@ -448,8 +493,10 @@ def test_third_and_fourth_order():
     for f, derivatives in (
         (np.sin, (np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x), np.sin)),
         (np.exp, (np.exp,) * 4),
-        (lambda x: x**5, (lambda x: 5 * x**4, lambda x: 20 * x**3, lambda x: 60 * x**2,
-                          lambda x: 120 * x)),
+        (
+            lambda x: x**5,
+            (lambda x: 5 * x**4, lambda x: 20 * x**3, lambda x: 60 * x**2, lambda x: 120 * x),
+        ),
         (np.log, (lambda x: 1 / x, lambda x: -1 / x**2, lambda x: 2 / x**3, lambda x: -6 / x**4)),
     ):
         g = f
@@ -458,7 +505,11 @@ def test_third_and_fourth_order():
             close(g(0.7), d(0.7), 1e-12)
         g = f
         for k, d in enumerate(derivatives):
-            g = autodiff.grad(g) if k % 2 else (lambda h: lambda x: autodiff.jvp(h, (x,), (1.0,))[1])(g)
+            g = (
+                autodiff.grad(g)
+                if k % 2
+                else (lambda h: lambda x: autodiff.jvp(h, (x,), (1.0,))[1])(g)
+            )
             close(g(0.7), d(0.7), 1e-12)
 
 

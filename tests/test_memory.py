@@ -241,8 +241,12 @@ def test_arguments_and_results_are_not_kept_alive():
     class Array(np.ndarray):
         pass
 
-    for call in (lambda x: grad(vector)(x), lambda x: jvp(vector, (x,), (x,)),
-                 lambda x: vmap(np.sin)(x), lambda x: hvp(vector, (x,), (x,))):
+    for call in (
+        lambda x: grad(vector)(x),
+        lambda x: jvp(vector, (x,), (x,)),
+        lambda x: vmap(np.sin)(x),
+        lambda x: hvp(vector, (x,), (x,)),
+    ):
         base = np.full(10_000, 0.5)
         alive = weakref.ref(base)
         result = call(base)
@@ -394,5 +398,3 @@ def test_reference_counts_of_shared_objects_do_not_drift():
     after = [sys.getrefcount(v) for v in watched]
     for value, a, b in zip(watched, before, after, strict=True):
         assert abs(b - a) < 50, (repr(value)[:40], a, b)
-
-

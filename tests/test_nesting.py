@@ -34,9 +34,16 @@ def by_batched_forward(f):
 
 
 WAYS = {
-    "grad": grad, "jvp": forward, "jacfwd": jacfwd, "jacrev": jacrev, "vjp": by_vjp,
-    "linearize": by_linearize, "vmap": by_batch, "jvp of vmap": by_batched_forward,
-    "checkpoint": lambda f: grad(autodiff.checkpoint(f)), "jit": lambda f: jit(grad(f)),
+    "grad": grad,
+    "jvp": forward,
+    "jacfwd": jacfwd,
+    "jacrev": jacrev,
+    "vjp": by_vjp,
+    "linearize": by_linearize,
+    "vmap": by_batch,
+    "jvp of vmap": by_batched_forward,
+    "checkpoint": lambda f: grad(autodiff.checkpoint(f)),
+    "jit": lambda f: jit(grad(f)),
 }
 EAGER = [name for name in WAYS if name != "jit"]
 
@@ -56,8 +63,9 @@ def test_a_closure_over_an_outer_variable_is_not_confused(outer, inner):
     d, e = WAYS[outer], WAYS[inner]
     assert d(lambda x: x * e(lambda y: x + y)(1.0))(3.0) == 1.0
     assert d(lambda x: x * e(lambda y: x * y)(2.0))(3.0) == 6.0
-    np.testing.assert_allclose(d(lambda x: e(lambda y: np.sin(x * y))(2.0))(0.5),
-                               np.cos(1.0) - np.sin(1.0))
+    np.testing.assert_allclose(
+        d(lambda x: e(lambda y: np.sin(x * y))(2.0))(0.5), np.cos(1.0) - np.sin(1.0)
+    )
     # The inner function does not use its own variable.
     assert d(lambda x: x + e(lambda y: x * x + 0.0 * y)(1.0))(3.0) == 1.0
     # The inner point depends on the outer variable.
@@ -88,9 +96,14 @@ def test_a_derivative_of_a_curried_function():
     np.testing.assert_allclose(d(d(d(np.sin)))(0.3), -np.cos(0.3))
 
 
-@pytest.mark.parametrize("names", [
-    names for names in product(("grad", "jvp", "vmap", "jacrev"), repeat=4)
-    if len(set(names)) > 1][::7])
+@pytest.mark.parametrize(
+    "names",
+    [
+        names
+        for names in product(("grad", "jvp", "vmap", "jacrev"), repeat=4)
+        if len(set(names)) > 1
+    ][::7],
+)
 def test_depth_four(names):
     f = lambda x: np.exp(2 * x) * x
     g, expected = f, 16 * np.exp(2 * 0.3) * 0.3 + 4 * 8 * np.exp(2 * 0.3)
@@ -136,22 +149,28 @@ def test_vmap_in_grad_in_vmap():
     np.testing.assert_allclose(vmap(grad(loss))(x), np.stack([plain(v) for v in x]), rtol=1e-12)
     np.testing.assert_allclose(vmap(vmap(grad(np.sin)))(x), np.cos(x))
     np.testing.assert_allclose(
-        grad(lambda v: np.sum(vmap(grad(lambda r: np.sum(r**3)))(v)))(x), 6 * x)
+        grad(lambda v: np.sum(vmap(grad(lambda r: np.sum(r**3)))(v)))(x), 6 * x
+    )
     np.testing.assert_allclose(
         vmap(lambda v: vmap(lambda a: vmap(lambda b: a * b)(v))(v))(x),
-        np.einsum("ni,nj->nij", x, x))
+        np.einsum("ni,nj->nij", x, x),
+    )
 
 
 def test_an_inner_batch_may_close_over_an_outer_one():
     x = np.arange(4.0)
     w = np.arange(3.0)
     np.testing.assert_array_equal(
-        vmap(lambda a: vmap(lambda b: a - 10 * b)(w))(x), x[:, None] - 10 * w[None])
+        vmap(lambda a: vmap(lambda b: a - 10 * b)(w))(x), x[:, None] - 10 * w[None]
+    )
     np.testing.assert_array_equal(
-        vmap(lambda a: vmap(lambda b: a + 0 * b, out_axes=0)(w) * a)(x), (x * x)[:, None] * np.ones(3))
+        vmap(lambda a: vmap(lambda b: a + 0 * b, out_axes=0)(w) * a)(x),
+        (x * x)[:, None] * np.ones(3),
+    )
     np.testing.assert_allclose(
         grad(lambda s: np.sum(vmap(lambda a: vmap(lambda b: np.sin(a * b * s))(w))(x)))(0.3),
-        np.sum(np.outer(x, w) * np.cos(np.outer(x, w) * 0.3)))
+        np.sum(np.outer(x, w) * np.cos(np.outer(x, w) * 0.3)),
+    )
 
 
 def test_a_forward_trace_inside_a_reverse_trace_that_it_feeds():
@@ -177,7 +196,9 @@ def test_a_forward_trace_inside_a_reverse_trace_that_it_feeds():
 
     x = 0.7
     np.testing.assert_allclose(f(x), numeric(x), rtol=1e-8)
-    np.testing.assert_allclose(grad(f)(x), (numeric(x + 1e-4) - numeric(x - 1e-4)) / 2e-4, rtol=1e-5)
+    np.testing.assert_allclose(
+        grad(f)(x), (numeric(x + 1e-4) - numeric(x - 1e-4)) / 2e-4, rtol=1e-5
+    )
 
 
 def test_hessians_in_all_ways():
@@ -243,7 +264,9 @@ def test_pullbacks_of_an_inner_vjp_see_outer_cotangents():
     x = np.array([0.3, 1.2])
     expected = 3 * x**2 * np.cos(x) - x**3 * np.sin(x)
     np.testing.assert_allclose(grad(f)(x), expected)
-    np.testing.assert_allclose(np.diag(jacfwd(lambda v: vjp(np.sin, v)[1](v * v)[0] * v)(x)), expected)
+    np.testing.assert_allclose(
+        np.diag(jacfwd(lambda v: vjp(np.sin, v)[1](v * v)[0] * v)(x)), expected
+    )
     # The pullback is called outside of where it was made, with a traced cotangent.
     _, pull = vjp(np.sin, x)
     np.testing.assert_allclose(grad(lambda g: np.sum(pull(g)[0] ** 2))(x), 2 * x * np.cos(x) ** 2)

@@ -114,8 +114,9 @@ REDUCTIONS = [
     lambda xp, x, axis: xp.var(x, axis=axis),
     lambda xp, x, axis: xp.sqrt(1.0 + xp.sum(x * x, axis=axis)),
     lambda xp, x, axis: xp.cumsum(x, axis=axis) if axis is not None else xp.cumsum(x),
-    lambda xp, x, axis: xp.std(x + xp.arange(float(x.shape[-1])) if x.ndim else x + 1.0) * 0.5
-    if x.size > 1 else x,
+    lambda xp, x, axis: (
+        xp.std(x + xp.arange(float(x.shape[-1])) if x.ndim else x + 1.0) * 0.5 if x.size > 1 else x
+    ),
 ]
 SHAPES = [
     lambda xp, x, k: x.T,
@@ -151,7 +152,9 @@ def contraction(xp, a, b, k):
         return xp.tanh(a @ b) if min(a.ndim, b.ndim) <= 2 else a
     if k % 3 == 1:
         return 0.1 * xp.tensordot(a, b, 1)
-    return 0.1 * xp.einsum("...i,i->...", a, b if b.ndim == 1 else xp.sum(b, axis=tuple(range(1, b.ndim))))
+    return 0.1 * xp.einsum(
+        "...i,i->...", a, b if b.ndim == 1 else xp.sum(b, axis=tuple(range(1, b.ndim)))
+    )
 
 
 def fits(a, b):
@@ -190,7 +193,14 @@ def step(world, values, code):
         a = a * xp.ones((3,))
     v = xp.mean(b)
     if kind == 9:
-        index = [0, -1, slice(None, None, 2), np.array([0, -1]), Ellipsis, a.shape[0] > np.arange(a.shape[0])[::-1] * 2][k % 6]
+        index = [
+            0,
+            -1,
+            slice(None, None, 2),
+            np.array([0, -1]),
+            Ellipsis,
+            a.shape[0] > np.arange(a.shape[0])[::-1] * 2,
+        ][k % 6]
         # Updates at repeated places are NumPy's, but not JAX's: there only "set".
         update = "set" if k % 6 in (3, 5) else ("set", "add", "multiply")[j % 3]
         return [world.written(a, index, v, update)]
@@ -235,11 +245,17 @@ def program(world, codes):
 # Kinds from 0 to 11 everywhere; 12 (control flow) only in eager modes: see `BRANCHING`.
 CODES = st.lists(
     st.tuples(st.integers(0, 11), st.integers(0, 5), st.integers(0, 20), st.integers(0, 20)),
-    min_size=2, max_size=10,
+    min_size=2,
+    max_size=10,
 )
 XY = st.integers(0, 10_000)
-RUN = settings(max_examples=30, deadline=None, derandomize=True, database=None,
-               suppress_health_check=list(HealthCheck))
+RUN = settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def point(seed):
@@ -259,8 +275,13 @@ def jax():
 def same(ours, theirs, what, codes, tolerance=1e-8):
     ours, theirs = (x if isinstance(x, (tuple, list)) else (x,) for x in (ours, theirs))
     for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=tolerance, atol=tolerance,
-                                   err_msg=f"{what} of {codes}")
+        np.testing.assert_allclose(
+            np.asarray(a),
+            np.asarray(b),
+            rtol=tolerance,
+            atol=tolerance,
+            err_msg=f"{what} of {codes}",
+        )
         assert np.shape(a) == np.shape(b), (what, codes)
 
 
@@ -277,11 +298,19 @@ def check_against_jax(jax, codes, seed):
     expected = jax.jvp(theirs, (x, y), t)[1]
     same(autodiff.jvp(ours, (x, y), t)[1], expected, "forward over reverse", codes)
     same(
-        autodiff.grad(lambda *v: sum(np.sum(a * b) for a, b in zip(ours(*v), t, strict=True)),
-                      argnums=(0, 1))(x, y), expected, "reverse over reverse", codes)
+        autodiff.grad(
+            lambda *v: sum(np.sum(a * b) for a, b in zip(ours(*v), t, strict=True)), argnums=(0, 1)
+        )(x, y),
+        expected,
+        "reverse over reverse",
+        codes,
+    )
     same(
-        autodiff.grad(lambda *v: autodiff.jvp(f, v, t)[1], argnums=(0, 1))(x, y), expected,
-        "reverse over forward", codes)
+        autodiff.grad(lambda *v: autodiff.jvp(f, v, t)[1], argnums=(0, 1))(x, y),
+        expected,
+        "reverse over forward",
+        codes,
+    )
     many = [np.stack(v) for v in zip(*[point(seed + 10 + n) for n in range(3)], strict=True)]
     return f, ours, many
 
@@ -302,11 +331,18 @@ def test_vmap_agrees_with_a_loop(codes, seed):
     same(autodiff.vmap(f)(*many), np.stack([f(*v) for v in lanes]), "vmap", codes)
     expected = [np.stack(v) for v in zip(*[g(*v) for v in lanes], strict=True)]
     same(autodiff.vmap(g)(*many), expected, "vmap of grad", codes)
-    same(autodiff.grad(lambda *v: np.sum(autodiff.vmap(f)(*v)), argnums=(0, 1))(*many), expected,
-         "grad of vmap", codes)
-    same(autodiff.vmap(g, in_axes=(None, 0))(many[0][0], many[1]),
-         [np.stack(v) for v in zip(*[g(many[0][0], v) for v in many[1]], strict=True)],
-         "vmap over one argument", codes)
+    same(
+        autodiff.grad(lambda *v: np.sum(autodiff.vmap(f)(*v)), argnums=(0, 1))(*many),
+        expected,
+        "grad of vmap",
+        codes,
+    )
+    same(
+        autodiff.vmap(g, in_axes=(None, 0))(many[0][0], many[1]),
+        [np.stack(v) for v in zip(*[g(many[0][0], v) for v in many[1]], strict=True)],
+        "vmap over one argument",
+        codes,
+    )
     h = [autodiff.hessian(f)(*v) for v in lanes]
     same(autodiff.vmap(autodiff.hessian(f))(*many), np.stack(h), "vmap of hessian", codes)
 
@@ -323,8 +359,14 @@ def test_replay_agrees_with_eager(codes, seed):
         same((value, *grads), (expected, *wanted), f"jit call {n}", codes, 1e-10)
 
 
-@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 5), st.integers(0, 20),
-                          st.integers(0, 20)), min_size=2, max_size=10), XY)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.integers(0, 5), st.integers(0, 20), st.integers(0, 20)),
+        min_size=2,
+        max_size=10,
+    ),
+    XY,
+)
 @RUN
 def test_programs_with_branches_agree_with_differences(codes, seed):
     f = program(Ours, codes)
@@ -343,8 +385,13 @@ def test_programs_with_branches_agree_with_differences(codes, seed):
     derivative = autodiff.jvp(f, (x, y), t)[1]
     np.testing.assert_allclose(derivative, fine, rtol=1e-5, atol=1e-6, err_msg=repr(codes))
     gs = autodiff.grad(f, argnums=(0, 1))(x, y)
-    np.testing.assert_allclose(sum(np.sum(a * b) for a, b in zip(gs, t, strict=True)), derivative,
-                               rtol=1e-9, atol=1e-9, err_msg=repr(codes))
+    np.testing.assert_allclose(
+        sum(np.sum(a * b) for a, b in zip(gs, t, strict=True)),
+        derivative,
+        rtol=1e-9,
+        atol=1e-9,
+        err_msg=repr(codes),
+    )
 
 
 @given(CODES, XY)
@@ -356,9 +403,21 @@ def test_layout_does_not_change_derivatives(codes, seed):
     strided = np.repeat(y, 2)[::2]
     expected = autodiff.grad(f, argnums=(0, 1))(x, y)
     for args in ((np.asfortranarray(x), strided), (x, strided), (x[::-1][::-1], y)):
-        same(autodiff.grad(f, argnums=(0, 1))(*args), expected, "grad of another layout", codes, 1e-12)
+        same(
+            autodiff.grad(f, argnums=(0, 1))(*args),
+            expected,
+            "grad of another layout",
+            codes,
+            1e-12,
+        )
     t = point(seed + 1)
-    same(autodiff.jvp(f, (np.asfortranarray(x), strided), t), autodiff.jvp(f, (x, y), t), "jvp", codes, 1e-12)
+    same(
+        autodiff.jvp(f, (np.asfortranarray(x), strided), t),
+        autodiff.jvp(f, (x, y), t),
+        "jvp",
+        codes,
+        1e-12,
+    )
 
 
 @given(CODES, XY)
@@ -371,11 +430,15 @@ def test_jacobians_and_products_agree(codes, seed):
     same(autodiff.jacfwd(f, argnums=(0, 1))(x, y), g(x, y), "jacfwd", codes, 1e-10)
     same(autodiff.jacrev(f, argnums=(0, 1))(x, y), g(x, y), "jacrev", codes, 1e-10)
     h = autodiff.hessian(f, argnums=(0, 1))(x, y)
-    product = [
-        np.tensordot(h[i][0], t[0], 2) + np.tensordot(h[i][1], t[1], 1) for i in range(2)
-    ]
+    product = [np.tensordot(h[i][0], t[0], 2) + np.tensordot(h[i][1], t[1], 1) for i in range(2)]
     same(list(autodiff.hvp(f, (x, y), t)), product, "hvp", codes, 1e-8)
     same(np.swapaxes(h[0][1].reshape(6, 3), 0, 1), h[1][0].reshape(3, 6), "symmetry", codes, 1e-8)
     y0, push = autodiff.linearize(f, x, y)
     same(push(*t), autodiff.jvp(f, (x, y), t)[1], "linearize", codes, 1e-10)
-    same(autodiff.grad(autodiff.checkpoint(f), argnums=(0, 1))(x, y), g(x, y), "checkpoint", codes, 1e-12)
+    same(
+        autodiff.grad(autodiff.checkpoint(f), argnums=(0, 1))(x, y),
+        g(x, y),
+        "checkpoint",
+        codes,
+        1e-12,
+    )

@@ -28,8 +28,7 @@ def energy(x):
 
 
 def test_a_gradient():
-    np.testing.assert_allclose(
-        grad(energy)(X), np.cos(X) * X[::-1] + np.sin(X)[::-1] + 2 * X)
+    np.testing.assert_allclose(grad(energy)(X), np.cos(X) * X[::-1] + np.sin(X)[::-1] + 2 * X)
     value, g = value_and_grad(energy)(X)
     assert value == energy(X)
     assert type(g) is np.ndarray and g.shape == X.shape

@@ -367,6 +367,11 @@ def cast(
     """``x.astype(dtype)`` of a traced `x`; integers and booleans have no derivative."""
     dtype = np.dtype(dtype)
     had = dtype_of(x)
+    if dtype.kind not in "fciub":
+        raise TypeError(
+            f"astype({dtype}): a traced value can be cast to floating, complex, integer and boolean "
+            "dtypes only"
+        )
     if casting != "unsafe" and not np.can_cast(had, dtype, casting):
         raise TypeError(
             f"Cannot cast array data from {had!r} to {dtype!r} according to the rule {casting!r}"
