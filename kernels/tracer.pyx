@@ -560,6 +560,19 @@ def lower(x):
     return x
 
 
+cpdef object fresh(object x):
+    """A handle of its own for the value that `x` has now; anything but a handle as it is.
+
+    Handles are mutable. What a trace keeps, and what it gives back, must not change when somebody
+    writes into the handle that it came from.
+    """
+    if type(x) is Tracer:
+        if (<Tracer> x).view is not None:
+            refresh(<Tracer> x)
+        return plain(<Tracer> x)
+    return x
+
+
 cdef object copy_handle(Tracer t):
     cdef Tracer new = Tracer.__new__(Tracer)
     if t.view is not None:
@@ -778,7 +791,7 @@ cdef class ReverseTrace(Trace):
 
     def input(self, value, bint weak=False):
         """Return a handle for an independent variable."""
-        return wrap(self, value, self.tape.append_input(), weak)
+        return wrap(self, fresh(value), self.tape.append_input(), weak)
 
     def read(self, out):
         """Return the payload of a handle of this trace; anything else as it is."""
@@ -790,7 +803,7 @@ cdef class ReverseTrace(Trace):
             if t.level == self.level:
                 if t.form == NUMBER:
                     return np_float64(t.number)
-                return t.payload
+                return fresh(t.payload)
             if t.level == 0:
                 return t.payload
             check_alive(t)
@@ -811,8 +824,7 @@ cdef class ReverseTrace(Trace):
                     payloads.append(payload_of(t))
                     parents.append(t.index)
                     continue
-                if t.level == 0:
-                    x = t.payload
+                x = t.payload if t.level == 0 else plain(t)
             payloads.append(x)
             parents.append(-1)
         if primitive.for_complex is not None:
@@ -872,7 +884,7 @@ cdef class ReverseTrace(Trace):
         record.out = tuple([shaped(x) for x in values])
         record.y = record.out
         index = self.tape.append_object(record)
-        return tuple([wrap(self, values[k], index + k, False) for k in range(len(values))])
+        return tuple([wrap(self, fresh(values[k]), index + k, False) for k in range(len(values))])
 
     def pullback(self, list outputs, list cotangents, list inputs, bint keep=False):
         """Pull cotangents of outputs back to inputs.
@@ -1029,7 +1041,7 @@ cdef class ForwardTrace(Trace):
         """Return a handle for a primal value and its tangent (None: zero)."""
         if tangent is None:
             return primal
-        return self.dual(primal, tangent, weak)
+        return self.dual(fresh(primal), fresh(tangent), weak)
 
     cdef Tracer dual(self, object primal, object tangent, bint weak):
         cdef Tracer t = wrap(self, primal, -1, weak)
@@ -1056,7 +1068,9 @@ cdef class ForwardTrace(Trace):
             if t.level == self.level:
                 if t.form == NUMBER:
                     return np_float64(t.number), np_float64(t.number_tangent)
-                return t.payload, t.tangent
+                if self.kind == RECORD:
+                    return t.payload, t.tangent
+                return fresh(t.payload), fresh(t.tangent)
             if t.level == 0:
                 return t.payload, None
             check_alive(t)
@@ -1076,8 +1090,7 @@ cdef class ForwardTrace(Trace):
                     primals.append(payload_of(t))
                     tangents.append(np_float64(t.number_tangent) if t.form == NUMBER else t.tangent)
                     continue
-                if t.level == 0:
-                    x = t.payload
+                x = t.payload if t.level == 0 else plain(t)
             primals.append(x)
             tangents.append(None)
         if primitive.for_complex is not None:
@@ -1167,7 +1180,7 @@ cdef class BatchTrace(Trace):
 
     def input(self, value, bint weak=False):
         """Return a handle for one lane of `value`, whose first axis is the batch."""
-        return wrap(self, value, -1, weak)
+        return wrap(self, fresh(value), -1, weak)
 
     def read(self, out):
         """Return (payload, batched) of a result."""
@@ -1177,7 +1190,7 @@ cdef class BatchTrace(Trace):
             if t.view is not None:
                 refresh(t)
             if t.level == self.level:
-                return t.payload, True
+                return fresh(t.payload), True
             if t.level == 0:
                 return t.payload, False
             check_alive(t)
@@ -1195,8 +1208,7 @@ cdef class BatchTrace(Trace):
                     payloads.append(t.payload)
                     batched.append(True)
                     continue
-                if t.level == 0:
-                    x = t.payload
+                x = t.payload if t.level == 0 else plain(t)
             payloads.append(x)
             batched.append(False)
         if primitive.batch_rule is not None:
@@ -1401,7 +1413,9 @@ cdef class RecordTrace(Trace):
             if t.view is not None:
                 refresh(t)
             if t.level == self.level:
-                return t.payload, t.tangent
+                if self.kind == RECORD:
+                    return t.payload, t.tangent
+                return fresh(t.payload), fresh(t.tangent)
             if t.level == 0:
                 return t.payload, None
             check_alive(t)
@@ -1423,8 +1437,7 @@ cdef class RecordTrace(Trace):
                     payloads.append(payload_of(t))
                     names.append(t.tangent)
                     continue
-                if t.level == 0:
-                    x = np.array(t.payload)
+                x = np.array(t.payload) if t.level == 0 else plain(t)
             payloads.append(x)
             names.append(self.snapshot(x) if isinstance(x, np_ndarray) else x)
         if primitive.inline:
@@ -2622,7 +2635,7 @@ def registered_array_functions():
 
 
 primitives.install_dispatch(apply, ufunc_call, apply_unary, apply_binary)
-tape_module.install(transposition)
+tape_module.install(transposition, fresh)
 
 
 # --- no sequence to NumPy ----------------------------------------------------------------------

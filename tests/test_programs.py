@@ -442,3 +442,46 @@ def test_jacobians_and_products_agree(codes, seed):
         codes,
         1e-12,
     )
+
+
+COMPLEX = {
+    "abs squared": lambda xp, z: xp.sum(xp.abs(z) ** 2),
+    "abs": lambda xp, z: xp.sum(xp.abs(z * xp.real(z))),
+    "real": lambda xp, z: xp.sum(xp.real(xp.sin(z) * z)),
+    "imag": lambda xp, z: xp.sum(xp.imag(z**3)),
+    "angle": lambda xp, z: xp.sum(xp.angle(z)),
+    "conj": lambda xp, z: xp.real(xp.sum(z * xp.conj(z) * z)),
+    "vdot": lambda xp, z: xp.real(xp.vdot(z, z * 2j)),
+    "power": lambda xp, z: xp.real(xp.sum(z**1.5 + 2.0**z)),
+    "where": lambda xp, z: xp.real(xp.sum(xp.where(xp.real(z) > 0, z * z, 1j * z))),
+    "std": lambda xp, z: xp.std(z),
+    "norm": lambda xp, z: xp.linalg.norm(z),
+    "cumprod": lambda xp, z: xp.real(xp.sum(xp.cumprod(z))),
+    "solve": lambda xp, z: xp.real(xp.sum(xp.linalg.solve(xp.outer(z, z) + 3 * np.eye(3), z))),
+    "slogdet": lambda xp, z: xp.linalg.slogdet(xp.outer(z, z) + 3 * np.eye(3))[1],
+    "einsum": lambda xp, z: xp.imag(xp.einsum("i,j,ij->", z, z, xp.outer(z, z))),
+    "log": lambda xp, z: xp.imag(xp.sum(xp.log(z) * xp.tanh(z) * xp.arctan(z))),
+}
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_real_functions_of_complex_arguments_agree_with_jax(jax, name):
+    f = COMPLEX[name]
+    z = np.array([1 + 2j, -0.5 + 0.3j, 0.2 - 1j])
+    t = np.array([0.3 + 1j, 1.0, -0.5j])
+
+    def ours(v):
+        return f(anp, v)
+
+    def theirs(v):
+        return f(jax.numpy, v)
+
+    same(autodiff.vjp(ours, z)[1](1.0)[0], jax.grad(theirs)(z), "vjp", name)
+    same(autodiff.grad(ours)(z), jax.grad(theirs)(z), "grad", name)
+    same(autodiff.jvp(ours, (z,), (t,))[1], jax.jvp(theirs, (z,), (t,))[1], "jvp", name)
+    same(
+        autodiff.jvp(lambda v: autodiff.vjp(ours, v)[1](1.0)[0], (z,), (t,))[1],
+        jax.jvp(jax.grad(theirs), (z,), (t,))[1],
+        "forward over reverse",
+        name,
+    )
