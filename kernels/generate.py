@@ -158,8 +158,10 @@ static AD_UNUSED double ad_polygamma(double n, double x)
     double s = n + 1.0, sum = 0.0, factor, tail, last;
     int k;
     if (n == 0.0) return ad_digamma(x);
-    if (!(n > 0.0) || n != floor(n) || x != x || x < -1e7) return NAN;
+    if (!(n > 0.0) || n != floor(n) || x != x) return NAN;
     if (x <= 0.0 && x == floor(x)) return INFINITY;
+    if (x == INFINITY) return 0.0;
+    if (x < -1e7) return NAN;
     while (x < 12.0 + n) {
         sum += pow(x, -s);
         x += 1.0;

@@ -172,7 +172,6 @@ def _operator_power(a: Any, b: Any) -> Any:
     """`a ** b`, for which NumPy's operator takes other roads than `np.power` (other last bits)."""
     if not isinstance(a, (np.ndarray, np.generic)) and not isinstance(b, (np.ndarray, np.generic)):
         a = np.complex128(a) if isinstance(a, complex) else np.float64(a)
-        b = np.complex128(b) if isinstance(b, complex) else np.float64(b)
     return a**b
 
 
