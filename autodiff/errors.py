@@ -187,7 +187,7 @@ class UnsupportedFunctionError(UnsupportedError):
     )
 
 
-class PathChanged(AutodiffError, RuntimeError):  # noqa: N818 - what happened, not a mistake
+class PathChanged(AutodiffError, RuntimeError):
     """A recorded tape was called where the function would take another path.
 
     A ``Tape`` is one path through the function: the branches taken, the loop counts, the shapes.

@@ -28,7 +28,7 @@ from autodiff._kernels.trees import (
     flatten,
     flatten_like,
     is_leaf,
-    map,  # noqa: A004 - trees.map is read with its module's name
+    map,
     paths,
     register,
     unflatten,

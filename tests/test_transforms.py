@@ -218,9 +218,7 @@ def test_a_jacobian_for_solve_ivp():
         ]
 
     y0 = np.array([1.0, 0.0, 0.0])
-    ours = solve_ivp(
-        fun, (0, 10), y0, method="BDF", jac=jacobian(fun, argnums=1)
-    )
+    ours = solve_ivp(fun, (0, 10), y0, method="BDF", jac=jacobian(fun, argnums=1))
     theirs = solve_ivp(fun, (0, 10), y0, method="BDF")
     np.testing.assert_allclose(ours.y[:, -1], theirs.y[:, -1], rtol=1e-3, atol=1e-6)
 

@@ -46,7 +46,7 @@ from autodiff.numpy.shaping import *  # noqa: F403 - as above
 
 __all__ = sorted(  # noqa: PLE0605 - put together from the modules' own lists
     {
-        "linalg",
+        linalg.__name__.rpartition(".")[2],
         *contracting.__all__,
         *creation.__all__,
         *elementwise.__all__,
@@ -57,11 +57,14 @@ __all__ = sorted(  # noqa: PLE0605 - put together from the modules' own lists
     }
 )
 
+# What the array API standard asks a namespace for besides functions.
+_DUNDERS = ("__array_api_version__", "__array_namespace_info__")
+
 register_namespace(sys.modules[__name__])
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("__") and name != "__array_namespace_info__" and name != "__array_api_version__":
+    if name.startswith("__") and name not in _DUNDERS:
         raise AttributeError(f"module 'autodiff.numpy' has no attribute {name!r}")
     try:
         return getattr(_numpy, name)

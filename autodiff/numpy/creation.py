@@ -369,8 +369,8 @@ def cast(
     had = dtype_of(x)
     if dtype.kind not in "fciub":
         raise TypeError(
-            f"astype({dtype}): a traced value can be cast to floating, complex, integer and boolean "
-            "dtypes only"
+            f"astype({dtype}): a traced value can be cast to floating, complex, integer and "
+            "boolean dtypes only"
         )
     if casting != "unsafe" and not np.can_cast(had, dtype, casting):
         raise TypeError(

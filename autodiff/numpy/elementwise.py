@@ -715,12 +715,12 @@ def _clip_method(
     max: Any = None,
     out: Any = None,
 ) -> Any:
-    return clip.__wrapped__(x, min, max, out)  # type: ignore[attr-defined]
+    return clip.__wrapped__(x, min, max, out)
 
 
 register_method("clip", _clip_method)
 register_method("conj", rows.conjugate)
 register_method("conjugate", rows.conjugate)
-register_method("round", round.__wrapped__)  # type: ignore[attr-defined]
-register_property("real", real.__wrapped__)  # type: ignore[attr-defined]
-register_property("imag", imag.__wrapped__)  # type: ignore[attr-defined]
+register_method("round", round.__wrapped__)
+register_property("real", real.__wrapped__)
+register_property("imag", imag.__wrapped__)

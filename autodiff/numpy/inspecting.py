@@ -73,7 +73,9 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
 @overloads(np.common_type)
 def common_type(*arrays: Any) -> type[Any]:
     """Return the inexact scalar type common to the arrays, as `numpy.common_type`."""
-    return np.common_type(*[np.empty(0, dtype_of(x)) if isinstance(x, Tracer) else x for x in arrays])
+    return np.common_type(
+        *[np.empty(0, dtype_of(x)) if isinstance(x, Tracer) else x for x in arrays]
+    )
 
 
 @overloads(np.isfortran)

@@ -1,7 +1,7 @@
 """`numpy.linalg` for traced values.
 
 Signatures and values are NumPy's, LinAlgError included. With no traced operand these functions are
-NumPy's own. How determinants of singular matrices and Cholesky factors are differentiated is said in
+NumPy's own. How determinants of singular matrices and Cholesky factors are differentiated stands in
 `autodiff.primitives.linalg`.
 """
 

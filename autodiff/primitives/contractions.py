@@ -309,7 +309,7 @@ def _adjoint_b(labels: Callable[[int, int], Terms]) -> Callable[..., Any]:
 def _bilinear(
     name: str, impl: Callable[..., Any], labels: Callable[[int, int], Terms]
 ) -> Primitive:
-    """Make the primitive of a product whose axes meet as `labels` says; adjoints are given later."""
+    """Make the primitive of a product whose axes meet as `labels` says; adjoints come later."""
     primitive = Primitive(name, impl)
 
     @primitive.batching
@@ -663,7 +663,7 @@ def _product(
             i = next(k for k, label in enumerate(labels) if label in labels[k + 1 :])
             j = labels.index(labels[i], i + 1)
             x = on.diagonal(x, i, j)
-            labels = tuple(v for k, v in enumerate(labels) if k not in (i, j)) + (labels[i],)
+            labels = (*(v for k, v in enumerate(labels) if k not in (i, j)), labels[i])
         todo.append((x, labels))
     wanted = set(result)
 
@@ -720,7 +720,8 @@ def _plain_product(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> Term
             return None
         if any(n != lengths[label] for label, n in zip(labels, shape, strict=True)):
             return None
-    return (*terms, result) if all(every.count(label) > 1 for label in every) else None
+    first, second = terms
+    return (first, second, result) if all(every.count(label) > 1 for label in every) else None
 
 
 def _einsum_adjoint(k: int, g: Any, operands: tuple[Any, ...], subscripts: str) -> Any:

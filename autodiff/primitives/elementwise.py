@@ -167,7 +167,6 @@ for _opcode, _row in enumerate(table.ROWS):
 globals().update(PRIMITIVES)
 
 
-
 def _operator_power(a: Any, b: Any) -> Any:
     """`a ** b`, for which NumPy's operator takes other roads than `np.power` (other last bits)."""
     if not isinstance(a, (np.ndarray, np.generic)) and not isinstance(b, (np.ndarray, np.generic)):
@@ -179,7 +178,6 @@ def _operator_power(a: Any, b: Any) -> Any:
 power_operator = Elementwise("power_operator", _operator_power, -1, 2)
 _power = list(PRIMITIVES).index("power")
 _differentiate(_power, table.ROWS[_power], _names, power_operator)
-power_operator.lowering(lambda emit, a, b: PRIMITIVES["power"].lowering_rule(emit, a, b))
 register_operator("power", power_operator)
 
 register_ufunc(np.ldexp, PRIMITIVES["ldexp"])
@@ -432,3 +430,5 @@ for _row in table.ROWS:
     _rule = _lowering(_row, _values)
     PRIMITIVES[_row.name].lowering(_rule)
     _values[_row.name] = _emitting(_rule)
+
+power_operator.lowering_rule = PRIMITIVES["power"].lowering_rule

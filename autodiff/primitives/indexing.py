@@ -857,7 +857,7 @@ def setitem(x: Any, index: Any, value: Any) -> Any:
 
 
 def _masked(x: Any, mask: Any, value: Any, dtype: Any) -> Any:
-    """``x[mask] = number`` as a choice, which needs no count of the mask; None where it is not one."""
+    """``x[mask] = number`` as a choice, which needs no count of the mask; None if it is not one."""
     shape, whole = shape_of(mask), shape_of(x)
     if dtype_of(mask).kind != "b" or not shape or shape != whole[: len(shape)]:
         return None

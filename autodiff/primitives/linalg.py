@@ -1,4 +1,4 @@
-"""Linear algebra: solve, inv, det, slogdet, cholesky, and triangular systems, on stacks of matrices.
+"""Linear algebra: solve, inv, det, slogdet, cholesky, triangular systems, on stacks of matrices.
 
 A stack has shape ``(..., n, n)``, as NumPy's. Values are NumPy's own, LinAlgError included.
 

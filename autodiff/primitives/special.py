@@ -55,7 +55,13 @@ ROWS = (
 # fmt: on
 
 # The names are those of `ROWS`.
-__all__ = ["log_softmax", "logsumexp", "signed_logsumexp", "softmax", *(name for name, _ in ROWS)]
+__all__ = [  # noqa: PLE0604 - the names of rows are strings
+    "log_softmax",
+    "logsumexp",
+    "signed_logsumexp",
+    "softmax",
+    *(name for name, _ in ROWS),
+]
 
 if TYPE_CHECKING:
 

@@ -5,7 +5,8 @@ SciPy's own ufuncs (`scipy.special.erf(t)`) take traced values too, once `autodi
 imported; `logsumexp`, `softmax` and `log_softmax` are no ufuncs and must be taken from here.
 
 Elementwise: beta, betaln, digamma (psi), entr, erf, erfc, erfcinv, erfinv, expit, gamma, gammaln,
-i0, i1, j0, j1, kl_div, log_expit, log_ndtr, logit, ndtr, ndtri, polygamma, rel_entr, xlog1py, xlogy.
+i0, i1, j0, j1, kl_div, log_expit, log_ndtr, logit, ndtr, ndtri, polygamma, rel_entr, xlog1py,
+xlogy.
 """
 
 from __future__ import annotations

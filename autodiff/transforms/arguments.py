@@ -491,7 +491,7 @@ def flat_outputs(
 
 def split_aux(y: Any, function: Callable[..., Any], transform: str) -> tuple[Any, Any]:
     """(value, aux) of a function with ``has_aux=True``."""
-    if type(y) is not tuple and type(y) is not list or len(y) != 2:
+    if (type(y) is not tuple and type(y) is not list) or len(y) != 2:
         raise OutputError(
             f"{transform}: with has_aux=True {name_of(function)} has to return a pair "
             f"(value, aux), and it returned {described(y)}"

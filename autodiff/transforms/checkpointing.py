@@ -79,7 +79,7 @@ class Checkpointed(Transformed):
 
         everything = (args, kwargs, captured)
         flat, structure = trees.flatten(everything)
-        if not any([is_traced(x) for x in flat]):
+        if not any(is_traced(x) for x in flat):
             return self._f(*args, **kwargs)
         made = Call(run, everything, (), flat, structure)
         results = call(_Recomputed(made, name_of(self._f)), made.operands)
@@ -180,7 +180,7 @@ def _captures(f: Any, found: dict[str, Any], seen: dict[int, bool]) -> bool:
             continue
         if type(content) is types.FunctionType:
             any_traced |= _captures(content, found, seen)
-        elif any([is_traced(x) and is_operand(x) for x in trees.flatten(content)[0]]):
+        elif any(is_traced(x) and is_operand(x) for x in trees.flatten(content)[0]):
             found[str(id(cell))] = content
             any_traced = True
     seen[id(f)] = any_traced

@@ -93,7 +93,7 @@ class _WithRule(Transformed):
                     )
         active = tuple([a for i, a in enumerate(args) if i not in skip]) if skip else args
         flat, structure = trees.flatten(active)
-        if not any([is_traced(x) for x in flat]):
+        if not any(is_traced(x) for x in flat):
             return self._f(*args)
         bound = self._bound(Call(self._f, args, skip, flat, structure))
         results = call(bound, bound.call.operands)
@@ -103,7 +103,7 @@ class _WithRule(Transformed):
         raise NotImplementedError
 
 
-class custom_jvp(_WithRule):  # noqa: N801 - JAX's name; it is used as a decorator
+class custom_jvp(_WithRule):
     """Give a function a forward-mode rule of your own; reverse mode follows from it.
 
     Parameters
@@ -246,7 +246,7 @@ class _Pushforward(Rules):
         ]
 
 
-class custom_vjp(_WithRule):  # noqa: N801 - JAX's name; it is used as a decorator
+class custom_vjp(_WithRule):
     """Give a function a reverse-mode rule of your own.
 
     Parameters

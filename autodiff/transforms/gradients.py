@@ -9,7 +9,6 @@ import numpy as np
 
 from autodiff._kernels.tracer import (
     ReverseTrace,
-    Tracer,
     dtype_of,
     enter_transform,
     is_weak,

@@ -118,9 +118,7 @@ def _is_common(x: Any, t: Any) -> bool:
     return kind is float
 
 
-def _results(
-    trace: Any, y: Any, f: Any, has_aux: bool, leaves: list[Any], given: list[Any]
-) -> Any:
+def _results(trace: Any, y: Any, f: Any, has_aux: bool, leaves: list[Any], given: list[Any]) -> Any:
     """Values and tangents of what `f` returned, in its containers."""
     aux = None
     if has_aux:

@@ -50,9 +50,11 @@ class Rules:
     kind = "custom"
 
     def value(self, operands: list[Any]) -> list[Any]:
+        """Return the results on operands of any level."""
         raise NotImplementedError
 
     def pushed(self, operands: list[Any], tangents: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Return the results, and their tangents (None: zero)."""
         raise NotImplementedError
 
     def pulled(self, operands: list[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
@@ -191,6 +193,7 @@ class Lanes(Rules):
         return broadcast_to(payload, shape=(self.size, *shape_of(payload)))
 
     def value(self, operands: list[Any]) -> list[Any]:
+        """Return the results of all lanes."""
         trace = BatchTrace(self.size)
         try:
             results = self.rules.value(self._inputs(trace, operands))
@@ -202,6 +205,7 @@ class Lanes(Rules):
         return [trace.input(x) if b else x for x, b in zip(values, self.batched, strict=True)]
 
     def pushed(self, operands: list[Any], tangents: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Push the tangents of all lanes forward."""
         trace = BatchTrace(self.size)
         try:
             results, pushed = self.rules.pushed(
@@ -219,6 +223,7 @@ class Lanes(Rules):
             trace.close()
 
     def pulled(self, operands: list[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+        """Return the results of all lanes, and what pulls their cotangents back."""
         # The trace stays open: what the rule keeps for its pull are this trace's values.
         trace = BatchTrace(self.size)
         results, inner = self.rules.pulled(self._inputs(trace, operands))
@@ -299,6 +304,7 @@ class Call:
         return [np.float64(x) if type(x) is int else x for x in leaves]
 
     def output(self, results: Sequence[Any]) -> Any:
+        """Return the results in the containers that the function returned."""
         assert self.built is not None
         return trees.unflatten(self.built, results)
 
