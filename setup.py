@@ -1,4 +1,4 @@
-"""Build the kernels: Cython modules from `kernels/`, and C loops made from the table of rows."""
+"""Build the kernels: Cython modules from `kernels/`, and the C loops made from the table of rows."""
 
 import importlib.util
 from pathlib import Path

@@ -152,7 +152,7 @@ cdef class Primitive:
         return self.read_by.get(None)
 
     def rule_kind(self, int k):
-        """Return "joint", "linear", "tangent", "adjoint" or None: what is stated for operand `k`."""
+        """What is stated for operand `k`: "joint", "linear", "tangent", "adjoint" or None."""
         if self.jointly and (self.joint_operands is None or k in self.joint_operands):
             return "joint"
         if k in self.linear_adjoints:
@@ -228,7 +228,8 @@ cdef extern from *:
     Py_ssize_t PyVectorcall_NARGS(size_t n)
 
 
-cdef PyObject *call_row(PyObject *self, PyObject *const *args, size_t count, PyObject *names) noexcept:
+cdef PyObject *call_row(PyObject *self, PyObject *const *args, size_t count,
+                        PyObject *names) noexcept:
     """Call a row with positional operands in C; keywords take the ordinary road."""
     try:
         result = call_row_checked(<Elementwise> self, args, PyVectorcall_NARGS(count),

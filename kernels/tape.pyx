@@ -1,4 +1,5 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False
 """The reverse tape: nodes in C structs, and the sweep.
 
 A node is 48 bytes. First-order nodes on float64 scalars and contiguous float64 arrays hold
@@ -218,8 +219,8 @@ cdef int unsilence(object token) except -1:
 
 # --- arrays of others ------------------------------------------------------------------------
 
-# A rule reads at the sweep what an operand was when it was recorded, and the operand may be an array
-# that the user goes on writing into. The tape keeps a copy; of an array above SHARED bytes one copy
+# A rule reads at the sweep what an operand was when it was recorded, and the operand may be an
+# array that the user goes on writing into. The tape keeps a copy; of an array above SHARED bytes one copy
 # serves all its uses while its checksum stays the same; above COPIED bytes it keeps the array
 # itself, and the sweep refuses to use what has changed.
 cdef npy_intp SHARED = 1 << 16
@@ -228,7 +229,7 @@ cdef bint trusting = False
 
 
 def trust(bint yes):
-    """Say whether arrays from outside are neither copied nor checked; returns what was said before."""
+    """Say whether arrays from outside are neither copied nor checked; returns the previous word."""
     global trusting
     before = trusting
     trusting = yes
@@ -353,7 +354,6 @@ cdef class Tape:
         return <int> (self.size - 1)
 
     cdef int append_object(self, Record record) except -1:
-        cdef int i
         cdef int first = <int> self.size
         cdef Node *node = append(self)
         node.kind = OBJECT
@@ -361,7 +361,7 @@ cdef class Tape:
         node.a = node.b = -1
         node.sa.o = <PyObject *> record
         Py_INCREF(record)
-        for i in range(1, record.results):
+        for _ in range(1, record.results):
             node = append(self)
             node.kind = EXTRA
             node.flags = 0
@@ -535,7 +535,8 @@ cdef class Tape:
                 self.add_array(parent, ga)
                 continue
             if self.kinds[parent] == VECTOR and sole(self.slots[parent].value, 1):
-                loops.derive(op, k, n, a, xa, b, xb, y, g, g0, data_of(self.slots[parent].value), True)
+                loops.derive(op, k, n, a, xa, b, xb, y, g, g0,
+                             data_of(self.slots[parent].value), True)
                 continue
             # The last operand's may be written over the incoming cotangent.
             if last and ga is not None and sole(<PyObject *> ga, 1):
@@ -618,11 +619,13 @@ cdef class Tape:
         shape = g.shape
         if node.a >= 0:
             c = row.adjoint(0, g, y, operands, {})
-            c = fit_cotangent(c, shape if node.kind == SCALAR or node.flags & A_ARRAY else (), FLOAT64)
+            whole = node.kind == SCALAR or node.flags & A_ARRAY
+            c = fit_cotangent(c, shape if whole else (), FLOAT64)
             self.add_any(node.a, c)
         if node.b >= 0:
             c = row.adjoint(1, g, y, operands, {})
-            c = fit_cotangent(c, shape if node.kind == SCALAR or node.flags & B_ARRAY else (), FLOAT64)
+            whole = node.kind == SCALAR or node.flags & B_ARRAY
+            c = fit_cotangent(c, shape if whole else (), FLOAT64)
             self.add_any(node.b, c)
         return 0
 

@@ -1,4 +1,5 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False
 # cython: auto_pickle=False
 """The handle, and the four things that a trace can do with an operation.
 
@@ -23,9 +24,9 @@ from cpython.ref cimport Py_INCREF, Py_REFCNT, PyObject
 cimport numpy as cnp
 from numpy cimport npy_intp
 
-import operator
+import operator as python
 import sys
-import types
+from types import MethodType as BoundMethod
 
 import numpy as np
 
@@ -69,7 +70,7 @@ cdef object np_true = np.True_
 cdef object np_false = np.False_
 cdef object np_sum = np.sum
 cdef object add_reduce = np.add.reduce
-cdef object MethodType = types.MethodType
+cdef object MethodType = BoundMethod
 cdef long long next_level = 1
 cdef dict NO_PARAMS = {}
 
@@ -79,7 +80,7 @@ cdef dict live_arrays = {}
 
 
 def set_live_arrays(dict handles):
-    """Set this thread's arrays (by id) that stand for recording handles; return the previous ones."""
+    """Set this thread's arrays (by id) that stand for handles; return the previous ones."""
     cdef unsigned long thread = PyThread_get_thread_ident()
     cdef dict previous = live_arrays.pop(thread, {})
     if handles:
@@ -177,7 +178,7 @@ cdef class Tracer:
         function = properties.get(name)
         if function is not None:
             return function(self)
-        if self.level == 0:
+        if level_now(self) == 0:
             return getattr(lower(self), name)
         if hasattr(np_ndarray, name) and not name.startswith("__"):
             raise AttributeError(
@@ -188,7 +189,8 @@ cdef class Tracer:
 
     def __setattr__(self, str name, value):
         if name == "shape":
-            raise AttributeError("a traced value cannot be reshaped in place; write `x = x.reshape(shape)`")
+            raise AttributeError(
+                "a traced value cannot be reshaped in place; write `x = x.reshape(shape)`")
         raise AttributeError(f"cannot set attribute {name!r} of a traced value")
 
     # Arithmetic.
@@ -357,7 +359,7 @@ cdef class Tracer:
     # NumPy's protocols.
 
     def __array__(self, dtype=None, copy=None):
-        if self.level == 0:
+        if level_now(self) == 0:
             return np.array(self.payload, dtype=dtype, copy=copy)
         raise error("TracerConversionError")(
             "NumPy asked for a plain array of a value that is being traced (`np.asarray(x)`, "
@@ -525,9 +527,16 @@ cpdef bint is_weak(x):
     return type(x) is float or type(x) is int or type(x) is bool or type(x) is complex
 
 
+cdef inline long long level_now(Tracer t) except -1:
+    """The level of a handle: a view rises when its base is written with a traced value."""
+    if t.view is not None:
+        refresh(t)
+    return t.level
+
+
 def is_traced(x):
     """Tell whether `x` is a handle that belongs to a running transform."""
-    return type(x) is Tracer and (<Tracer> x).level > 0
+    return type(x) is Tracer and level_now(<Tracer> x) > 0
 
 
 def trace_of(x):
@@ -541,7 +550,7 @@ def trace_of(x):
 
 def level_of(x):
     """Return the level of a handle, 0 for everything else."""
-    return (<Tracer> x).level if type(x) is Tracer else 0
+    return level_now(<Tracer> x) if type(x) is Tracer else 0
 
 
 def lift(value):
@@ -553,9 +562,7 @@ def lift(value):
 
 def lower(x):
     """Return the ndarray in an untraced handle; anything else as it is."""
-    if type(x) is Tracer and (<Tracer> x).level == 0:
-        if (<Tracer> x).view is not None:
-            refresh(<Tracer> x)
+    if type(x) is Tracer and level_now(<Tracer> x) == 0:
         return (<Tracer> x).payload
     return x
 
@@ -672,7 +679,8 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
                 return dispatch(primitive, tuple([live_handle(x) for x in operands]), params)
     if handles:
         if top is not None and odd:
-            operands = tuple([x if type(x) is Tracer else as_operand(x, primitive) for x in operands])
+            operands = tuple([
+                x if type(x) is Tracer else as_operand(x, primitive) for x in operands])
             for x in operands:
                 if type(x) is Tracer and (<Tracer> x).level > top.level:
                     top = <Tracer> x
@@ -681,14 +689,16 @@ cdef object dispatch(Primitive primitive, tuple operands, dict params):
         else:
             if not top.trace.alive:
                 raise leaked(top)
-            return top.trace.process(primitive, operands, params if params is not None else NO_PARAMS)
+            return top.trace.process(
+                primitive, operands, params if params is not None else NO_PARAMS)
     elif odd and not all_plain(operands):
         return dispatch(primitive, tuple([as_operand(x, primitive) for x in operands]), params)
     if params is None:
         params = NO_PARAMS
     if (ad_operator >= 0 and type(primitive) is Elementwise
             and (<Elementwise> primitive).opcode == ad_operator
-            and not isinstance(operands[0], np_ndarray) and not isinstance(operands[1], np_ndarray)):
+            and not isinstance(operands[0], np_ndarray)
+            and not isinstance(operands[1], np_ndarray)):
         x = operands[0]
         if isinstance(x, np_generic) or isinstance(operands[1], np_generic):
             return python_operators[ad_operator](x, operands[1])
@@ -812,7 +822,7 @@ cdef class ReverseTrace(Trace):
     cdef object process(self, Primitive primitive, tuple operands, dict params):
         cdef list payloads = []
         cdef list parents = []
-        cdef object x, y, first
+        cdef object x, y
         cdef Tracer t
         cdef int k
         cdef Record record
@@ -834,7 +844,6 @@ cdef class ReverseTrace(Trace):
         y = dispatch(primitive, tuple(payloads), params)
         if not primitive.differentiable:
             return y
-        first = y[0] if primitive.multiple else y
         if not primitive.multiple and not is_inexact(dtype_of(y)):
             return y
         for k in range(len(parents)):
@@ -1135,7 +1144,8 @@ cdef class ForwardTrace(Trace):
         token = tapes.silence()
         try:
             if primitive.jointly:
-                sums = list(dispatch(primitive, joint_tangents(primitive, values, tangents), params))
+                sums = list(dispatch(
+                    primitive, joint_tangents(primitive, values, tangents), params))
             else:
                 for k in range(len(tangents)):
                     if tangents[k] is None:
@@ -1144,7 +1154,9 @@ cdef class ForwardTrace(Trace):
                     for j in range(len(y)):
                         if parts[j] is not None:
                             part = tapes.fit_tangent(parts[j], shape_of(y[j]), dtype_of(y[j]))
-                            sums[j] = part if sums[j] is None else primitives.by_name["add"](sums[j], part)
+                            if sums[j] is not None:
+                                part = primitives.by_name["add"](sums[j], part)
+                            sums[j] = part
         finally:
             tapes.unsilence(token)
         return tuple([
@@ -1165,7 +1177,8 @@ cdef tuple joint_tangents(Primitive primitive, tuple values, list tangents):
             result.append(tangents[k])
         else:
             dtype = dtype_of(values[k])
-            result.append(np.zeros(shape_of(values[k]), dtype if is_inexact(dtype) else FLOAT64)[()])
+            dtype = dtype if is_inexact(dtype) else FLOAT64
+            result.append(np.zeros(shape_of(values[k]), dtype)[()])
     return tuple(result)
 
 
@@ -1268,7 +1281,8 @@ cdef class BatchTrace(Trace):
             ]), params))
         stack = array_functions[np.stack]
         if not lanes:
-            raise ValueError(f"`{primitive.name}` has no batch rule and cannot be mapped over no lanes")
+            raise ValueError(
+                f"`{primitive.name}` has no batch rule and cannot be mapped over no lanes")
         if primitive.multiple:
             return tuple([stack([lane[k] for lane in lanes]) for k in range(len(lanes[0]))])
         return stack(lanes)
@@ -1631,8 +1645,8 @@ cdef int NOT_EQUAL = loops.code_of("not_equal")
 
 # What NumPy's scalars do by operators; they warn in other words than the ufuncs.
 cdef dict python_operators = {
-    ADD: operator.add, SUBTRACT: operator.sub, MULTIPLY: operator.mul, DIVIDE: operator.truediv,
-    FLOOR_DIVIDE: operator.floordiv, REMAINDER: operator.mod,
+    ADD: python.add, SUBTRACT: python.sub, MULTIPLY: python.mul, DIVIDE: python.truediv,
+    FLOOR_DIVIDE: python.floordiv, REMAINDER: python.mod,
 }
 
 
@@ -1658,7 +1672,7 @@ cdef object unary(int op, Tracer t):
     """Apply a one-operand row."""
     cdef Trace trace
     cdef double y = 0.0
-    cdef object out, tangent
+    cdef object out
     cdef npy_intp n
     cdef double *x
     if t.view is not None:
@@ -1724,6 +1738,10 @@ cdef inline double scalar_scale(double g, int op, int k, double a, double b, dou
 cdef Py_ssize_t TEMPORARY = 3 if sys.version_info < (3, 14) else 0
 
 
+cdef inline double *data_or_null(object x) noexcept:
+    return <double *> cnp.PyArray_DATA(<cnp.ndarray> x) if x is not None else NULL
+
+
 cdef object vector_result(int op, Trace trace, Tracer ta, Tracer tb, object a, double xa,
                           object b, double xb, object y, npy_intp n):
     """The handle of an array result; `a`, `b` are None where the operand is the scalar."""
@@ -1731,9 +1749,9 @@ cdef object vector_result(int op, Trace trace, Tracer ta, Tracer tb, object a, d
     cdef Node *node
     cdef Tape tape
     cdef unsigned char reads = 0
-    cdef object tangent, part
-    cdef double *pa = <double *> cnp.PyArray_DATA(<cnp.ndarray> a) if a is not None else NULL
-    cdef double *pb = <double *> cnp.PyArray_DATA(<cnp.ndarray> b) if b is not None else NULL
+    cdef object tangent
+    cdef double *pa = data_or_null(a)
+    cdef double *pb = data_or_null(b)
     cdef double *py = <double *> cnp.PyArray_DATA(<cnp.ndarray> y)
     cdef double *pt
     cdef bint started = False
@@ -1872,7 +1890,8 @@ cdef object binary(int op, object a, object b, bint operator=True):
         tb = <Tracer> b
         if (tb.form == NUMBER and tb.view is None and tb.trace.alive
                 and arithmetic(op, PyFloat_AS_DOUBLE(a), tb.number, &y)):
-            return number_result(op, tb.trace, None, tb, PyFloat_AS_DOUBLE(a), tb.number, y, tb.weak)
+            return number_result(op, tb.trace, None, tb, PyFloat_AS_DOUBLE(a), tb.number, y,
+                                 tb.weak)
     return binary_in_general(op, a, b, operator)
 
 
@@ -1920,13 +1939,13 @@ cdef object binary_in_general(int op, object a, object b, bint operator):
     a = None if fa == NUMBER else (a if ta is None else ta.payload)
     b = None if fb == NUMBER else (b if tb is None else tb.payload)
     like = a if a is not None else b
-    if a is not None and b is not None and not cnp.PyArray_SAMESHAPE(<cnp.ndarray> a, <cnp.ndarray> b):
+    if (a is not None and b is not None
+            and not cnp.PyArray_SAMESHAPE(<cnp.ndarray> a, <cnp.ndarray> b)):
         return slow_binary(op, a if ta is None else ta, b if tb is None else tb, operator)
     n = cnp.PyArray_SIZE(<cnp.ndarray> like)
     out = tapes.empty_like(like)
     if not loops.array_value(op, n,
-                             <double *> cnp.PyArray_DATA(<cnp.ndarray> a) if a is not None else NULL, xa,
-                             <double *> cnp.PyArray_DATA(<cnp.ndarray> b) if b is not None else NULL, xb,
+                             data_or_null(a), xa, data_or_null(b), xb,
                              <double *> cnp.PyArray_DATA(<cnp.ndarray> out)):
         out = row_of(op).ufunc(a if a is not None else xa, b if b is not None else xb)
     return vector_result(op, trace, ta, tb, a, xa, b, xb, out, n)
@@ -1946,7 +1965,9 @@ cdef object slow_binary(int op, object a, object b, bint operator):
 
 cdef bint operand_like(object x):
     """Tell whether an operator may take `x`; others get the chance of their own method."""
-    if type(x) is Tracer or isinstance(x, (np_ndarray, np_generic, float, int, complex, list, tuple)):
+    if type(x) is Tracer or isinstance(x, (np_ndarray, np_generic, float, int, complex)):
+        return True
+    if isinstance(x, (list, tuple)):
         return True
     return hasattr(x, "__array__")
 
@@ -1955,8 +1976,8 @@ cdef object power_operator(object a, object b):
     """`a ** b`, which takes other roads in NumPy than `np.power`."""
     cdef Tracer ta, tb
     cdef double y
-    cdef double xb = 0.0, xa = 0.0
-    cdef bint weak = False, wa = False
+    cdef double xb = 0.0
+    cdef bint weak = False
     cdef object out
     if type(a) is Tracer:
         ta = <Tracer> a
@@ -1969,14 +1990,16 @@ cdef object power_operator(object a, object b):
         else:
             tb = None
         if (ta.trace is not None and ta.trace.alive and ta.trace.kind <= FORWARD
-                and ta.form != VALUE and (tb is None or (tb.form == NUMBER and tb.trace is ta.trace))
+                and ta.form != VALUE
+                and (tb is None or (tb.form == NUMBER and tb.trace is ta.trace))
                 and form_of(b, tb, &xb, &weak) == NUMBER):
             if ta.form == NUMBER:
                 y = pow(ta.number, xb)
                 if not isfinite(y) or fabs(y) < 2.2250738585072014e-308:
                     y = <double> (np_float64(ta.number) ** np_float64(xb))
                 if xb == 2.0 and tb is None:
-                    return number_result(SQUARE, ta.trace, ta, None, ta.number, 0.0, y, ta.weak and weak)
+                    return number_result(SQUARE, ta.trace, ta, None, ta.number, 0.0, y,
+                                         ta.weak and weak)
                 return number_result(POWER, ta.trace, ta, tb, ta.number, xb, y, ta.weak and weak)
             if tb is None:
                 out = ta.payload ** b
@@ -1995,7 +2018,7 @@ cdef object compare(int op, object a, object b):
     """A comparison: no derivative, so it is applied one level lower."""
     cdef Tracer ta, tb
     cdef double xa = 0.0, xb = 0.0
-    cdef bint wa = False, wb = False
+    cdef bint wb = False
     cdef bint result
     ta = <Tracer> a
     if ta.view is not None:
@@ -2110,7 +2133,7 @@ cdef object whole(Primitive primitive, Tracer t, dict params):
 cdef bint any_traced(tuple operands):
     for x in operands:
         if type(x) is Tracer:
-            if (<Tracer> x).level > 0:
+            if level_now(<Tracer> x) > 0:
                 return True
         elif type(x) is list or type(x) is tuple:
             if any_traced(tuple(x)):
@@ -2142,7 +2165,7 @@ cdef object ufunc_call(Elementwise row, tuple operands, dict keywords):
         out = out[0]
     where = keywords.get("where", True)
     if not any_traced(operands) and not (type(where) is Tracer) and not (
-            type(out) is Tracer and (<Tracer> out).level > 0):
+            type(out) is Tracer and level_now(<Tracer> out) > 0):
         operands = tuple([lower(x) for x in operands])
         if out is None:
             return row.ufunc(*operands, **keywords)
@@ -2212,8 +2235,9 @@ cdef object array_ufunc(object ufunc, str method, tuple inputs, dict keywords):
             if not keywords:
                 return apply(<Primitive> function, inputs, None)
             return ufunc_call(<Elementwise> function, inputs, keywords)
-        if keywords.get("out") is not None and type(keywords["out"]) is tuple and len(keywords["out"]) == 1:
-            keywords = dict(keywords, out=keywords["out"][0])
+        out = keywords.get("out")
+        if type(out) is tuple and len(out) == 1:
+            keywords = dict(keywords, out=out[0])
         return function(*inputs, **keywords)
     return ufunc_method(ufunc, method, inputs, keywords)
 
@@ -2376,7 +2400,8 @@ cdef object set_item(Tracer t, object index, object value):
         raise TypeError(
             f"cannot write a traced floating-point value into an array of dtype {dtype_of(t)}; "
             "make the array with a floating dtype")
-    if t.level == 0 and not is_traced(value) and not holds_tracer(value) and not holds_tracer(index):
+    if (t.level == 0 and not is_traced(value) and not holds_tracer(value)
+            and not holds_tracer(index)):
         payload = t.payload
         if Py_REFCNT(payload) > 2 or not payload.flags.writeable or payload.base is not None:
             payload = np.array(payload)
@@ -2397,7 +2422,7 @@ cdef bint set_element(Tracer t, object index, object value) except -1:
     cdef double x = 0.0
     cdef bint weak = False
     cdef Py_ssize_t i, n
-    cdef object payload = None, shape, tangent
+    cdef object shape
     cdef Tape tape
     cdef Node *node
     cdef int parent = -1
@@ -2466,6 +2491,8 @@ cdef object update(Tracer t, object result):
     """`t += …`: in place for arrays, a new value for scalars, as NumPy has it."""
     if result is NotImplemented:
         return NotImplemented
+    if t.view is not None:
+        refresh(t)
     if t.form == NUMBER or ndim_of(t) == 0:
         return result
     if shape_of(result) != shape_of(t):
@@ -2499,7 +2526,6 @@ def lone_gradient(f, tuple args, Py_ssize_t k, bint keep=False):
     cdef Tracer handle = wrap(trace, x, trace.tape.append_input(), type(x) is float)
     cdef Tracer mine = Tracer.__new__(Tracer)
     cdef object y, g
-    cdef Py_ssize_t i
     # A handle of its own: `f` may write into it, and the input has to stay what it is.
     adopt(mine, handle)
     ad_inside += 1

@@ -43,7 +43,7 @@ cdef dict field_names = {}      # dataclass -> (names of children, names of stat
 
 
 cdef class Node:
-    """One container (or leaf) of a structure: its kind, type, static data and number of children."""
+    """One container (or leaf) of a structure: kind, type, static data, number of children."""
 
     cdef readonly int kind
     cdef readonly object type
@@ -325,7 +325,7 @@ cpdef tuple flatten(object tree):
         return [tree], leaf_structure
     cdef list leaves = [], nodes = []
     cdef list waiting = []          # (children, node, position) of the containers being opened
-    cdef tuple children, opened
+    cdef tuple children
     cdef Node n
     cdef Py_ssize_t i = 0, count
     cdef object child

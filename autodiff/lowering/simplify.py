@@ -15,12 +15,12 @@ import numpy as np
 
 from autodiff.lowering.program import Assumption, Program, Step, Variable
 
-__all__ = ["shared", "simplify", "useful", "with_constants", "with_products"]
+__all__ = ["shared", "simplify", "useful", "with_algebra", "with_constants"]
 
 
 def simplify(program: Program) -> Program:
-    """`program` without dead steps, repeated steps, needless ``scale`` and constant arrays."""
-    return useful(shared(with_products(with_constants(program))))
+    """`program` without dead and repeated steps, needless ``scale``, powers, constant arrays."""
+    return useful(shared(with_algebra(with_constants(program))))
 
 
 def useful(program: Program) -> Program:
@@ -127,7 +127,7 @@ def with_constants(program: Program) -> Program:
 
 def _repeated(array: np.ndarray) -> Any:
     """The number of which an array consists, as a NumPy scalar, or None."""
-    if array.size == 0 or array.ndim == 0 or array.dtype.kind not in "biuf":
+    if array.size == 0 or array.dtype.kind not in "biuf":
         return None
     first = array.flat[0]
     # By bits: -0.0 equals 0.0, and NaN nothing.
@@ -135,61 +135,26 @@ def _repeated(array: np.ndarray) -> Any:
     return first if bool((bits == bits.flat[0]).all()) else None
 
 
-def with_products(program: Program) -> Program:
-    """`program` with ``scale(g, d)`` written ``g * d`` where both give the same bits.
+def with_algebra(program: Program) -> Program:
+    """`program` with steps replaced by cheaper ones that give the same bits.
 
-    That is where `d` is finite whatever the inputs are, or where `g` is a constant that is not
-    zero. A product with the constant one is its other factor.
+    - Arithmetic on constants is done here.
+    - ``scale(g, d)`` is ``g * d`` where `d` is finite whatever the inputs are, or where `g` is a
+      constant that is not zero. With a constant zero for `g` it is zero.
+    - A product with, or quotient by, the constant one is its other operand; a choice by a constant
+      is what was chosen.
+    - ``x ** e`` for a constant e of 0, 1, 2, 1/2 or -1.
     """
-    if not any(step.primitive.name in ("scale", "multiply") for step in program.steps):
-        return program
-    multiply = _primitive("multiply")
-    finite = {v.number for v in program.inputs + program.captured if v.dtype.kind in "biu"}
-    constants: dict[int, Any] = {}
-    replaced: dict[int, Variable] = {}
-
-    def constant(x: Any) -> Any:
-        return constants.get(x.number) if isinstance(x, Variable) else x
-
-    def is_finite(x: Any) -> bool:
-        value = constant(x)
-        if value is None:
-            return isinstance(x, Variable) and x.number in finite
-        return bool(np.isfinite(value))
-
-    def is_nonzero(x: Any) -> bool:
-        value = constant(x)
-        return value is not None and bool(value != 0)
-
+    algebra = _Algebra(program)
     kept: list[Step] = []
     places = []
     for step in program.steps:
         places.append(len(kept))
-        operands = tuple(
-            replaced.get(x.number, x) if isinstance(x, Variable) else x for x in step.operands
-        )
-        if operands != step.operands:
-            step = step.with_operands(operands)
-        name = step.primitive.name
-        if name == "broadcast_to" and constant(operands[0]) is not None:
-            constants[step.outputs[0].number] = constant(operands[0])
-        if name == "scale" and (is_nonzero(operands[0]) or is_finite(operands[1])):
-            step, name = step.with_operands(operands, multiply), "multiply"
-        if name == "multiply":
-            other = _other_than_one(constant, operands, step.outputs[0])
-            if other is not None:
-                replaced[step.outputs[0].number] = other
-                continue
-        if all(v.dtype.kind in "biu" for v in step.outputs) or (
-            name in _KEEPS_FINITE and all(is_finite(x) for x in operands)
-        ):
-            finite.update(v.number for v in step.outputs)
-        kept.append(step)
+        step = algebra.of(step)
+        if step is not None:
+            kept.append(step)
     places.append(len(kept))
-
-    def current(x: Any) -> Any:
-        return replaced.get(x.number, x) if isinstance(x, Variable) else x
-
+    current = algebra.current
     return Program(
         program.inputs,
         program.captured,
@@ -201,21 +166,146 @@ def with_products(program: Program) -> Program:
     )
 
 
-def _other_than_one(constant: Any, operands: tuple, y: Variable) -> Variable | None:
-    """The factor beside a constant one, where it already is the product in shape and dtype."""
-    for one, x in (operands, operands[::-1]):
-        value = constant(one)
-        if (
-            value is not None
-            and isinstance(x, Variable)
-            and bool(value == 1)
-            and (x.shape, x.dtype, x.weak) == (y.shape, y.dtype, y.weak)
-            and y.dtype.kind == "f"
+class _Algebra:
+    """What is known of the variables, step by step, and what follows for the next step."""
+
+    def __init__(self, program: Program):
+        self.finite = {v.number for v in program.inputs + program.captured if v.dtype.kind in "biu"}
+        # Variables all of whose elements are one number, as a scalar of their dtype.
+        self.constants: dict[int, Any] = {}
+        self.replaced: dict[int, Variable] = {}
+
+    def current(self, x: Any) -> Any:
+        """The variable that stands for `x` now."""
+        return self.replaced.get(x.number, x) if isinstance(x, Variable) else x
+
+    def constant(self, x: Any) -> Any:
+        """The number of which `x` consists, or None."""
+        return self.constants.get(x.number) if isinstance(x, Variable) else x
+
+    def is_finite(self, x: Any) -> bool:
+        """Whether `x` is finite whatever the inputs are."""
+        value = self.constant(x)
+        if value is None:
+            return isinstance(x, Variable) and x.number in self.finite
+        return bool(np.isfinite(value))
+
+    def of(self, step: Step) -> Step | None:
+        """The step that takes the place of this one; None where an earlier variable does."""
+        operands = tuple(self.current(x) for x in step.operands)
+        if operands != step.operands:
+            step = step.with_operands(operands)
+        y = step.outputs[0] if len(step.outputs) == 1 else None
+        if y is not None:
+            made = self.simpler(step, step.primitive.name, step.operands, y)
+            if isinstance(made, Variable):
+                self.replaced[y.number] = made
+                return None
+            if made is not None:
+                step = made
+            if step.primitive.name == "broadcast_to":
+                number = self.constant(step.operands[0])
+                if number is not None and not y.weak:
+                    self.constants[y.number] = np.asarray(number, y.dtype)[()]
+        if all(v.dtype.kind in "biu" for v in step.outputs) or (
+            step.primitive.name in _KEEPS_FINITE and all(self.is_finite(x) for x in step.operands)
         ):
-            return x
-    return None
+            self.finite.update(v.number for v in step.outputs)
+        return step
+
+    def simpler(self, step: Step, name: str, operands: tuple, y: Variable) -> Any:
+        """A variable that already is the result, a cheaper step, or None."""
+        if name in _FOLDED:
+            number = self.folded(step, y)
+            if number is not None:
+                return self.repeated(number, step, y)
+        if name == "scale":
+            g, d = operands
+            number = self.constant(g)
+            if number is not None and number == 0 and y.dtype.kind == "f":
+                return self.repeated(y.dtype.type(0), step, y)
+            if number is None and not self.is_finite(d):
+                return None
+            step = step.with_operands(operands, _primitive("multiply"))
+            return self.without_one(operands, y) or step
+        if name == "multiply":
+            return self.without_one(operands, y)
+        if name == "divide" and self.is_one(operands[1]) and _stands_for(operands[0], y):
+            return operands[0]
+        if name == "select":
+            condition = self.constant(operands[0])
+            if condition is not None:
+                branch = operands[1] if condition else operands[2]
+                return branch if _stands_for(branch, y) else None
+        if name in ("power", "power_operator", "float_power"):
+            return self.power(step, name, operands, y)
+        return None
+
+    def is_one(self, x: Any) -> bool:
+        """Whether every element of `x` is one."""
+        value = self.constant(x)
+        return value is not None and bool(value == 1)
+
+    def without_one(self, operands: tuple, y: Variable) -> Variable | None:
+        """The factor beside a constant one, where it already is the product."""
+        for one, x in (operands, operands[::-1]):
+            if self.is_one(one) and _stands_for(x, y) and y.dtype.kind == "f":
+                return x
+        return None
+
+    def folded(self, step: Step, y: Variable) -> Any:
+        """The number that arithmetic on constants gives, as a scalar of the result's dtype."""
+        numbers = [self.constant(x) for x in step.operands]
+        if y.weak or y.dtype.kind not in "biuf" or any(x is None for x in numbers):
+            return None
+        with np.errstate(all="ignore"):
+            number = step.primitive.impl(*numbers, **step.params)
+        # Python's numbers alone would be computed with in another dtype.
+        return number if getattr(number, "dtype", None) == y.dtype else None
+
+    def repeated(self, number: Any, step: Step, y: Variable) -> Step:
+        """The step that makes `y` of one number."""
+        step = step.with_operands([number], _primitive("broadcast_to"))
+        step.params = {"shape": y.shape}
+        return step
+
+    def power(self, step: Step, name: str, operands: tuple, y: Variable) -> Any:
+        """``x ** e`` as NumPy computes it where `e` is one of its easy exponents."""
+        x, e = operands[0], self.constant(operands[1])
+        if e is None or y.weak or y.dtype.kind not in "fc":
+            return None
+        if e == 0:
+            # Also of NaN.
+            return self.repeated(y.dtype.type(1), step, y)
+        if not isinstance(x, Variable) or (x.shape, x.dtype) != (y.shape, y.dtype):
+            return None
+        if e == 1:
+            return x if _stands_for(x, y) else None
+        # Arrays of exponents go another way in NumPy, even if all are the same.
+        if isinstance(operands[1], Variable) and operands[1].shape != ():
+            return None
+        if e == 2:
+            return step.with_operands((x, x), _primitive("multiply"))
+        if y.dtype.kind == "c" or name == "float_power":
+            return None
+        if e == -1:
+            return step.with_operands((x,), _primitive("reciprocal"))
+        # C's pow, which the operator takes for scalars, has another value at -inf and at -0.0.
+        if e == 0.5 and not (name == "power_operator" and y.shape == ()):
+            return step.with_operands((x,), _primitive("sqrt"))
+        return None
 
 
+def _stands_for(x: Any, y: Variable) -> bool:
+    """Whether `x` may take the place of `y`, being equal to it."""
+    return isinstance(x, Variable) and (x.shape, x.dtype, x.weak) == (y.shape, y.dtype, y.weak)
+
+
+# Done here where all operands are constants: one rounding, the same everywhere.
+_FOLDED = frozenset(
+    "add subtract multiply divide negative absolute square sqrt reciprocal scale select maximum "
+    "minimum equal not_equal less less_equal greater greater_equal sign".split()
+)
 # Finite in, finite out: they only move, choose or negate, or cast to a wider type.
 _KEEPS_FINITE = frozenset(
     "negative absolute sign select broadcast_to reshape transpose expand_dims squeeze flip "

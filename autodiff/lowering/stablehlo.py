@@ -435,6 +435,10 @@ class Emitter:
             value = Value(self, value.name, value.shape, value.dtype, True)
         return value
 
+    def number(self, v: Value) -> Any:
+        """The number of which a value consists, as a NumPy scalar; None where that is not known."""
+        return self._splats.get(v.name)
+
     def full(self, shape: Shape, x: Any, dtype: npt.DTypeLike) -> Value:
         """An array of the constant `x`."""
         dtype = np.dtype(dtype)

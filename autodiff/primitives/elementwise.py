@@ -364,6 +364,22 @@ def _lower_floor_divide(emit: Any, a: Any, b: Any) -> Any:
     return emit.select(b == 0, 0 if a.dtype.kind in "iu" else a / b, result)
 
 
+def _lower_power(emit: Any, a: Any, b: Any) -> Any:
+    """Powers by multiplication where the exponent is a small whole number, as in ``x**3``."""
+    exponent = emit.number(b)
+    if exponent is None or a.dtype.kind != "f" or exponent not in (2, 3, 4, 5, 6, 7, 8):
+        return emit.binary("power", a, b)
+    # Overflow, underflow, NaN and signs are those of the power: factors never leave the range
+    # before the product does.
+    a, result, left = emit.broadcast(a, emit.out.shape), None, int(exponent)
+    while left:
+        if left & 1:
+            result = a if result is None else result * a
+        left >>= 1
+        a = a * a if left else a
+    return result
+
+
 def _lower_sign(emit: Any, x: Any) -> Any:
     return emit.convert(x != 0, x.dtype) if x.dtype.kind in "bu" else emit.unary("sign", x)
 
@@ -379,6 +395,8 @@ LOWERINGS: dict[str, Callable[..., Any]] = {
     "floor_divide": _lower_floor_divide,
     "logical_and": lambda emit, a, b: emit.convert(a, bool) & emit.convert(b, bool),
     "logical_or": lambda emit, a, b: emit.convert(a, bool) | emit.convert(b, bool),
+    "float_power": _lower_power,
+    "power": _lower_power,
     "logical_xor": lambda emit, a, b: emit.convert(a, bool) ^ emit.convert(b, bool),
     "remainder": _lower_remainder,
     "right_shift": _lower_right_shift,
