@@ -279,6 +279,8 @@ cdef class Elementwise(Primitive):
         self.partial_functions = [None] * nin
         self.constants[0] = self.constants[1] = 0
         self.reads[0] = self.reads[1] = 7
+        if opcode >= 256:
+            raise ValueError(f"{name}: there is no row {opcode}")
         if opcode >= 0:
             while len(rows) <= opcode:
                 rows.append(None)

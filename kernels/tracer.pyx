@@ -293,6 +293,9 @@ cdef class Tracer:
     def __setitem__(self, index, value):
         set_item(self, index, value)
 
+    def __delitem__(self, index):
+        raise ValueError("cannot delete array elements")
+
     # Conversions.
 
     def __bool__(self):
@@ -534,6 +537,12 @@ cdef inline long long level_now(Tracer t) except -1:
     return t.level
 
 
+def is_contiguous(x):
+    """Tell whether the ndarray under a value is laid out in C order."""
+    x = concrete_for_display(<Tracer> x) if type(x) is Tracer else x
+    return type(x) is not np_ndarray or cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x)
+
+
 def is_traced(x):
     """Tell whether `x` is a handle that belongs to a running transform."""
     return type(x) is Tracer and level_now(<Tracer> x) > 0
@@ -578,6 +587,28 @@ cpdef object fresh(object x):
             refresh(<Tracer> x)
         return plain(<Tracer> x)
     return x
+
+
+cdef object private(object x):
+    """A value that nobody else writes into: what a trace starts from.
+
+    Where a copy would have another layout (a strided array), NumPy's loops would take other roads
+    to other bits: such an array stays the caller's own.
+    """
+    cdef object previous, copy
+    if type(x) is not np_ndarray:
+        return fresh(x)
+    if not (cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x)
+            or cnp.PyArray_IS_F_CONTIGUOUS(<cnp.ndarray> x)):
+        return x
+    if cnp.PyArray_NBYTES(<cnp.ndarray> x) < pool.LARGE:
+        return cnp.PyArray_NewCopy(<cnp.ndarray> x, cnp.NPY_KEEPORDER)
+    previous = pool.enter()
+    try:
+        copy = cnp.PyArray_NewCopy(<cnp.ndarray> x, cnp.NPY_KEEPORDER)
+    finally:
+        pool.leave(previous)
+    return copy
 
 
 cdef object copy_handle(Tracer t):
@@ -801,7 +832,7 @@ cdef class ReverseTrace(Trace):
 
     def input(self, value, bint weak=False):
         """Return a handle for an independent variable."""
-        return wrap(self, fresh(value), self.tape.append_input(), weak)
+        return wrap(self, private(value), self.tape.append_input(), weak)
 
     def read(self, out):
         """Return the payload of a handle of this trace; anything else as it is."""
@@ -930,7 +961,9 @@ cdef class ReverseTrace(Trace):
                         continue
                     values.append(tapes.fit_cotangent(g, shape_of(t), dtype_of(t)))
         for x in inputs:
-            t = <Tracer> x
+            t = <Tracer?> x
+            if t.level != self.level or t.index >= self.tape.size:
+                raise ValueError("pullback: an input is not one of this trace's")
             starts.append(t.index)
             shapes.append(shaped(t))
         return self.tape.pull(indices, values, shapes, starts, keep)
@@ -1021,7 +1054,7 @@ cdef Record make_record(Tape tape, Primitive primitive, list payloads, list pare
 def transposition(Primitive primitive, int k, g, y, tuple operands, dict params, Shaped shape):
     """Pull `g` back through the tangent map that `primitive` states for operand `k`."""
     cdef ReverseTrace trace = ReverseTrace()
-    t = trace.input(np.zeros(shape.shape, shape.dtype)[()])
+    t = wrap(trace, np.zeros(shape.shape, shape.dtype)[()], trace.tape.append_input(), False)
     out = primitive.tangent(k, t, y, operands, params)
     if primitive.multiple:
         outs, cots = [], []
@@ -1050,7 +1083,7 @@ cdef class ForwardTrace(Trace):
         """Return a handle for a primal value and its tangent (None: zero)."""
         if tangent is None:
             return primal
-        return self.dual(fresh(primal), fresh(tangent), weak)
+        return self.dual(private(primal), private(tangent), weak)
 
     cdef Tracer dual(self, object primal, object tangent, bint weak):
         cdef Tracer t = wrap(self, primal, -1, weak)
@@ -1841,6 +1874,7 @@ cdef bint LOOP[256]
 
 cdef void copy_facts():
     cdef int op
+    assert loops.count <= 256
     for op in range(loops.count):
         KERNEL[op][0] = loops.has_kernel(op, 0)
         KERNEL[op][1] = loops.has_kernel(op, 1)
@@ -2076,7 +2110,7 @@ cdef object apply(Primitive primitive, tuple operands, dict params):
             return apply_unary(<Elementwise> primitive, operands[0])
         if len(operands) == 2:
             return apply_binary(<Elementwise> primitive, operands[0], operands[1])
-    elif primitive.shortcut and type(operands[0]) is Tracer:
+    elif primitive.shortcut and len(operands) == 1 and type(operands[0]) is Tracer:
         t = <Tracer> operands[0]
         if t.view is not None:
             refresh(t)
@@ -2283,7 +2317,7 @@ cdef object get_item(Tracer t, object index):
     if t.form == VECTOR and PyLong_CheckExact(index) and t.trace.alive:
         if cnp.PyArray_NDIM(<cnp.ndarray> t.payload) == 1:
             n = cnp.PyArray_DIM(<cnp.ndarray> t.payload, 0)
-            i = index
+            i = index if -n <= index < n else n
             if i < 0:
                 i += n
             if 0 <= i < n:
@@ -2313,6 +2347,10 @@ cdef object get_item(Tracer t, object index):
     if type(y) is np_ndarray and t.level == 0:
         y = lift(y)
     if type(y) is Tracer and is_basic(index) and ndim_of(y) > 0:
+        if type(index) is Tracer:
+            index = fresh(index)
+        elif type(index) is tuple:
+            index = tuple([fresh(part) for part in index])
         mark_view(y, t, "getitem", index)
     return y
 
@@ -2322,6 +2360,8 @@ cdef bint is_basic(object index):
     if type(index) is not tuple:
         index = (index,)
     for part in index:
+        if type(part) is Tracer and ndim_of(part) == 0 and dtype_of(part).kind in "iu":
+            continue
         if not (part is None or part is Ellipsis or isinstance(part, slice)
                 or (isinstance(part, int) and not isinstance(part, bool))
                 or (isinstance(part, np_generic) and part.dtype.kind in "iu")):
@@ -2332,7 +2372,7 @@ cdef bint is_basic(object index):
 def mark_view(Tracer y, Tracer base, str kind, detail):
     """Say that `y` is a view of `base`: writing into one changes the other."""
     cdef View view
-    if y is base:
+    if y is base or (kind == "reshape" and not shares_memory(y, base)):
         return y
     view = View.__new__(View)
     view.base = base
@@ -2342,6 +2382,14 @@ def mark_view(Tracer y, Tracer base, str kind, detail):
     view.epoch = -1 if base.view is not None else write_epoch
     y.view = view
     return y
+
+
+cdef bint shares_memory(Tracer y, Tracer base):
+    """Tell whether NumPy made a view: reshaping what is not contiguous copies."""
+    cdef object a = concrete_for_display(y)
+    cdef object b = concrete_for_display(base)
+    return (type(a) is np_ndarray and type(b) is np_ndarray
+            and (a.size == 0 or np.may_share_memory(a, b)))
 
 
 cdef object read_view(Tracer base, View view):
@@ -2394,6 +2442,9 @@ cdef object set_item(Tracer t, object index, object value):
         raise leaked(t)
     if set_element(t, index, value):
         return None
+    if type(value) is list or type(value) is tuple:
+        value = array_functions[np.array](value) if any_traced(tuple(value)) else (
+            np.asarray(lower_all(value)))
     value = lower(value)
     index = lower_index(index)
     if is_inexact(dtype_of(value)) and not is_inexact(dtype_of(t)) and is_traced(value):
@@ -2408,7 +2459,7 @@ cdef object set_item(Tracer t, object index, object value):
             t.payload = payload
         payload[index] = value
     else:
-        if t.form == NUMBER or ndim_of(t) == 0 and not (index is Ellipsis or index == ()):
+        if ndim_of(t) == 0 and not (index is Ellipsis or index == ()):
             raise TypeError("a traced scalar does not support item assignment")
         new = index_set_function(plain(t), index, value)
         adopt(t, new)
@@ -2442,11 +2493,11 @@ cdef bint set_element(Tracer t, object index, object value) except -1:
     if form_of(value, v, &x, &weak) != NUMBER or cnp.PyArray_NDIM(<cnp.ndarray> t.payload) != 1:
         return False
     n = cnp.PyArray_DIM(<cnp.ndarray> t.payload, 0)
+    if not -n <= index < n:
+        return False
     i = index
     if i < 0:
         i += n
-    if not 0 <= i < n:
-        return False
     if (refs(<PyObject *> t.payload) > 1 or cnp.PyArray_BASE(<cnp.ndarray> t.payload) != NULL
             or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> t.payload)):
         t.payload = cnp.PyArray_NewCopy(<cnp.ndarray> t.payload, cnp.NPY_CORDER)
@@ -2523,7 +2574,8 @@ def lone_gradient(f, tuple args, Py_ssize_t k, bint keep=False):
     global ad_inside
     cdef ReverseTrace trace = ReverseTrace.__new__(ReverseTrace)
     cdef object x = args[k]
-    cdef Tracer handle = wrap(trace, x, trace.tape.append_input(), type(x) is float)
+    cdef Tracer handle = wrap(
+        trace, x if type(x) is float else private(x), trace.tape.append_input(), type(x) is float)
     cdef Tracer mine = Tracer.__new__(Tracer)
     cdef object y, g
     # A handle of its own: `f` may write into it, and the input has to stay what it is.
@@ -2564,6 +2616,9 @@ def lone_jvp(f, x, t):
     cdef object result
     ad_inside += 1
     try:
+        if type(x) is not float:
+            x = private(x)
+            t = private(t)
         result = f(trace.dual(x, t, type(x) is float))
         if type(result) is Tracer:
             y = <Tracer> result

@@ -299,6 +299,8 @@ class Emitter:
         # Names of constants whose every element is one number: a broadcast of one is a constant
         # too.
         self._splats: dict[str, Any] = {}
+        # Names of transposed matrices, and what they are the transposes of.
+        self._transposed: dict[str, Value] = {}
 
     # ---------------------------------------------------------------- what goes in and out
 
@@ -680,12 +682,18 @@ class Emitter:
             return v
         shape = tuple(v.shape[k] for k in axes)
         source, target = type_text(v.shape, v.dtype), type_text(shape, v.dtype)
-        return self._line(
+        result = self._line(
             f"stablehlo.transpose {v.name}, dims = {list(axes)}",
             f"({source}) -> {target}",
             shape,
             v.dtype,
         )
+        n = v.ndim
+        if n >= 2 and axes == (*range(n - 2), n - 1, n - 2):
+            if v.name in self._transposed:
+                return self._transposed[v.name]
+            self._transposed[result.name] = v
+        return result
 
     def slice(
         self,
@@ -1116,8 +1124,22 @@ class Emitter:
         Where NumPy raises LinAlgError the result is NaN.
         """
         x = self.value(x)
-        text = type_text(x.shape, x.dtype)
-        factor = self._line(f"stablehlo.cholesky {x.name}, lower = true", text, x.shape, x.dtype)
+        if 0 in x.shape:
+            return x
+        letter = _LAPACK_LETTERS.get(x.dtype.name)
+        if letter is None:
+            text = type_text(x.shape, x.dtype)
+            factor = self._line(f"stablehlo.cholesky {x.name}, lower = true", text, x.shape, x.dtype)
+        else:
+            # LAPACK counts by columns. What it takes for the upper triangle of the transposed matrix
+            # is the lower one in memory: nothing has to be moved.
+            stack = x.shape[:-2]
+            results = [(x.shape, x.dtype), (stack, _INT32)]
+            turned = self.matrix_transpose(x)
+            factor, info = self._lapack(f"{letter}potrf", [turned], results, "uplo = 85 : ui8")
+            factor = self.matrix_transpose(factor)
+            good = self.reshape(self.compare(info, self.constant(0, _INT32), "EQ"), (*stack, 1, 1))
+            factor = self.select(good, factor, self.constant(np.nan, x.dtype))
         rows = self.iota(x.shape, x.ndim - 2)
         columns = self.iota(x.shape, x.ndim - 1)
         return self.select(rows >= columns, factor, self.constant(0, x.dtype))
@@ -1137,6 +1159,22 @@ class Emitter:
         leading axes.
         """
         a, b = self._promoted(a, b)
+        if 0 in b.shape or 0 in a.shape:
+            return b
+        letter = _LAPACK_LETTERS.get(a.dtype.name)
+        if letter is not None:
+            # Everything is transposed, since LAPACK counts by columns: in memory nothing moves.
+            # Sides and triangles are exchanged then, and op stays what it is.
+            codes = {
+                "diag": "U" if unit else "N",
+                "side": "R" if left else "L",
+                "trans_x": {False: "N", True: "T", "adjoint": "C"}[transpose],
+                "uplo": "U" if lower else "L",
+            }
+            attributes = ", ".join(f"{k} = {ord(code)} : ui8" for k, code in codes.items())
+            a, b = self.matrix_transpose(a), self.matrix_transpose(b)
+            (x,) = self._lapack(f"{letter}trsm", [a, b], [(b.shape, b.dtype)], attributes)
+            return self.matrix_transpose(x)
         how = {False: "NO_TRANSPOSE", True: "TRANSPOSE", "adjoint": "ADJOINT"}[transpose]
         flags = {k: str(bool(v)).lower() for k, v in {"l": left, "o": lower, "u": unit}.items()}
         return self.op(
@@ -1151,44 +1189,190 @@ class Emitter:
             ),
         )
 
-    def lu(self, x: Any) -> tuple[Value, Value]:
-        """LAPACK's pivoted LU of a stack of matrices: (packed factors, 0-based row swaps int32)."""
+    def lu(self, x: Any) -> tuple[Value, Value, Value]:
+        """LAPACK's pivoted LU of a stack of matrices.
+
+        Returns
+        -------
+        factors : Value
+            Both triangles in one matrix; the diagonal of the lower one is 1 and not stored.
+        pivots : Value
+            int32: row k was exchanged with row ``pivots[k]``, for k = 0, 1, …
+        singular : Value
+            bool, one a matrix: some pivot is exactly zero.
+        """
         x = self.value(x)
-        letter = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}.get(
-            x.dtype.name
-        )
+        letter = _LAPACK_LETTERS.get(x.dtype.name)
         if letter is None:
             raise LoweringError(f"LAPACK has no LU for {x.dtype}")
         stack, (m, n) = x.shape[:-2], x.shape[-2:]
-        b = len(stack)
-        matrix = f"dense<{[b, b + 1, *range(b - 1, -1, -1)]}> : tensor<{b + 2}xindex>"
+        results = [(x.shape, x.dtype), ((*stack, min(m, n)), _INT32), (stack, _INT32)]
+        factors, pivots, info = self._lapack(f"{letter}getrf", [x], results, "")
+        one = self.constant(1, _INT32)
+        return factors, pivots - one, self.compare(info, self.constant(0, _INT32), "GT")
 
-        def plain(k: int) -> str:
-            if k == 0:
-                return "dense<> : tensor<0xindex>"
-            return f"dense<{list(range(k - 1, -1, -1))}> : tensor<{k}xindex>"
-
-        i32 = np.dtype(np.int32)
-        shapes: list[Shape] = [x.shape, (*stack, min(m, n)), stack]
-        dtypes = [x.dtype, i32, i32]
-        results = ", ".join(type_text(s, d) for s, d in zip(shapes, dtypes, strict=True))
-        body = (
-            f"stablehlo.custom_call @lapack_{letter}getrf_ffi({x.name}) "
-            f"{{api_version = 4 : i32, backend_config = {{}}, operand_layouts = [{matrix}], "
-            f"result_layouts = [{matrix}, {plain(b + 1)}, {plain(b)}]}}"
+    def permutation(self, pivots: Value) -> Value:
+        """The order of rows that a sequence of exchanges ends in: ``(P x)[k] = x[order[k]]``."""
+        n = pivots.shape[-1]
+        order = self.iota(pivots.shape, pivots.ndim - 1, _INT32)
+        if n <= 1 or pivots.size == 0:
+            return order
+        places, number = type_text(pivots.shape, _INT32), type_text((), _INT32)
+        truth, flags = type_text((), np.dtype(bool)), type_text(pivots.shape, np.dtype(bool))
+        start, last = self.constant(0, _INT32), self.constant(n, _INT32)
+        one = self.constant(1, _INT32)
+        if pivots.ndim == 1:
+            item = type_text((1,), _INT32)
+            read = f"slice_sizes = array<i64: 1>}}> : ({places}, {number}) -> {item}"
+            write = f": ({places}, {item}, {number}) -> {places}"
+            body = (
+                f"      %j1 = \"stablehlo.dynamic_slice\"(%q, %i) <{{{read}\n"
+                f"      %j = stablehlo.reshape %j1 : ({item}) -> {number}\n"
+                f"      %a = \"stablehlo.dynamic_slice\"(%p, %i) <{{{read}\n"
+                f"      %b = \"stablehlo.dynamic_slice\"(%p, %j) <{{{read}\n"
+                f"      %p1 = \"stablehlo.dynamic_update_slice\"(%p, %b, %i) {write}\n"
+                f"      %p2 = \"stablehlo.dynamic_update_slice\"(%p1, %a, %j) {write}\n"
+            )
+        else:
+            # One exchange in each matrix: by masks, since each has its own place.
+            stack = pivots.shape[:-1]
+            rows, sizes = type_text(stack, _INT32), ", ".join(map(str, (*stack, 1)))
+            item = type_text((*stack, 1), _INT32)
+            dims = list(range(len(stack)))
+            spread = f"dims = {dims} : ({rows}) -> {places}"
+            zeros = ", ".join("%z" for _ in stack)
+            types = ", ".join([places, *[number] * pivots.ndim])
+            read = f"slice_sizes = array<i64: {sizes}>}}> : ({types}) -> {item}"
+            reduced = (
+                f"applies stablehlo.add across dimensions = [{len(stack)}] : "
+                f"({places}, {number}) -> {rows}"
+            )
+            same = f"SIGNED : ({places}, {places}) -> {flags}"
+            body = (
+                f"      %z = stablehlo.constant dense<0> : {number}\n"
+                f"      %zs = stablehlo.constant dense<0> : {places}\n"
+                f"      %k = stablehlo.iota dim = {len(stack)} : {places}\n"
+                f"      %is = stablehlo.broadcast_in_dim %i, dims = [] : ({number}) -> {places}\n"
+                f"      %j1 = \"stablehlo.dynamic_slice\"(%q, {zeros}, %i) <{{{read}\n"
+                f"      %j = stablehlo.reshape %j1 : ({item}) -> {rows}\n"
+                f"      %js = stablehlo.broadcast_in_dim %j, {spread}\n"
+                f"      %a1 = \"stablehlo.dynamic_slice\"(%p, {zeros}, %i) <{{{read}\n"
+                f"      %a = stablehlo.reshape %a1 : ({item}) -> {rows}\n"
+                f"      %as = stablehlo.broadcast_in_dim %a, {spread}\n"
+                f"      %atj = stablehlo.compare EQ, %k, %js, {same}\n"
+                f"      %ati = stablehlo.compare EQ, %k, %is, {same}\n"
+                f"      %bm = stablehlo.select %atj, %p, %zs : {flags}, {places}\n"
+                f"      %b = stablehlo.reduce(%bm init: %z) {reduced}\n"
+                f"      %bs = stablehlo.broadcast_in_dim %b, {spread}\n"
+                f"      %p1 = stablehlo.select %atj, %as, %p : {flags}, {places}\n"
+                f"      %p2 = stablehlo.select %ati, %bs, %p1 : {flags}, {places}\n"
+            )
+        arguments = f"%i: {number}, %p: {places}, %q: {places}"
+        _, order, _ = self.op(
+            "while",
+            start,
+            order,
+            pivots,
+            shape=[(), pivots.shape, pivots.shape],
+            dtype=[_INT32] * 3,
+            region=(
+                f"({{\n    ^bb0({arguments}):\n"
+                f"      %go = stablehlo.compare LT, %i, {last.name}, SIGNED : "
+                f"({number}, {number}) -> {truth}\n"
+                f"      stablehlo.return %go : {truth}\n    }}, {{\n    ^bb0({arguments}):\n{body}"
+                f"      %next = stablehlo.add %i, {one.name} : {number}\n"
+                f"      stablehlo.return %next, %p2, %q : {number}, {places}, {places}\n    }})"
+            ),
         )
-        signature = f"({type_text(x.shape, x.dtype)}) -> ({results})"
+        return order
+
+    def solve(self, a: Any, b: Any) -> Value:
+        """Solve ``a x = b`` for stacks of matrices with equal leading axes.
+
+        Where NumPy raises LinAlgError the result is NaN.
+        """
+        a, b = self._promoted(a, b)
+        if 0 in b.shape:
+            return b
+        # A matrix and its transpose, as in a solution and its derivative, share one factorisation.
+        source = self._transposed.get(a.name)
+        swapped = source is not None and source.shape[:-2] == a.shape[:-2]
+        factors, pivots, singular = self.lu(source if swapped else a)
+        order = self.permutation(pivots)
+        solve = self.triangular_solve
+        if swapped:
+            b = solve(factors, b, lower=False, transpose=True)
+            b = solve(factors, b, lower=True, transpose=True, unit=True)
+            order = self.argsort(order, -1)
+        b = self._rows(b, order)
+        if not swapped:
+            b = solve(factors, b, lower=True, unit=True)
+            b = solve(factors, b, lower=False)
+        bad = self.reshape(singular, (*singular.shape, 1, 1))
+        return self.select(bad, self.constant(np.nan, b.dtype), b)
+
+    def _rows(self, b: Value, order: Value) -> Value:
+        """The rows of a stack of matrices in another order for each."""
+        stack = order.shape[:-1]
+        indices = [
+            self.reshape(
+                self.iota((n,), 0, np.int64), (1,) * k + (n,) + (1,) * (len(stack) - k)
+            )
+            for k, n in enumerate(stack)
+        ]
+        return self.gather(b, [*indices, order])
+
+    def matrix_transpose(self, x: Value) -> Value:
+        """A stack of transposed matrices."""
+        n = x.ndim
+        return self.transpose(x, (*range(n - 2), n - 1, n - 2))
+
+    def diagonal(self, x: Value) -> Value:
+        """The diagonals of a stack of square matrices."""
+        n = x.shape[-1]
+        flat = self.reshape(x, (*x.shape[:-2], n * n))
+        return self.slice_axis(flat, -1, 0, n * n, n + 1) if n else self.reshape(x, x.shape[:-1])
+
+    def _lapack(
+        self,
+        name: str,
+        operands: Sequence[Value],
+        results: Sequence[tuple[Shape, np.dtype]],
+        attributes: str,
+    ) -> tuple[Value, ...]:
+        """One of LAPACK's functions on stacks of matrices, which lie by columns for it."""
+        b = operands[0].ndim - 2
+
+        def layout(ndim: int) -> str:
+            order = list(range(ndim - 1, -1, -1))
+            if ndim == b + 2:
+                order = [b, b + 1, *range(b - 1, -1, -1)]
+            return f"dense<{order if ndim else ''}> : tensor<{ndim}xindex>"
+
+        types = ", ".join(type_text(v.shape, v.dtype) for v in operands)
+        made = ", ".join(type_text(s, d) for s, d in results)
+        body = (
+            f"stablehlo.custom_call @lapack_{name}_ffi({', '.join(v.name for v in operands)}) "
+            f"{{api_version = 4 : i32, backend_config = {{{attributes}}}, operand_layouts = "
+            f"[{', '.join(layout(v.ndim) for v in operands)}], result_layouts = "
+            f"[{', '.join(layout(len(s)) for s, _ in results)}]}}"
+        )
+        signature = f"({types}) -> {made if len(results) == 1 else f'({made})'}"
+        if len(results) == 1:
+            return (self._line(body, signature, *results[0]),)
         known = self._known.get((body, signature))
         if known is None:
             stem = f"%{self._count}"
             self._count += 1
-            self.lines.append(f"{stem}:3 = {body} : {signature}")
+            self.lines.append(f"{stem}:{len(results)} = {body} : {signature}")
             known = self._known[body, signature] = tuple(
-                Value(self, f"{stem}#{k}", s, d)
-                for k, (s, d) in enumerate(zip(shapes, dtypes, strict=True))
+                Value(self, f"{stem}#{k}", s, d) for k, (s, d) in enumerate(results)
             )
-        factors, pivots, _ = known
-        return factors, pivots - self.constant(1, i32)
+        return known
+
+
+_INT32 = np.dtype(np.int32)
+_LAPACK_LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
 
 
 def _in_order(axes: Sequence[int], ndim: int) -> list[int]:

@@ -16,6 +16,7 @@ from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
     inside_transform,
+    is_contiguous,
     is_weak,
     lift,
     ndim_of,
@@ -56,7 +57,7 @@ __all__ = [
 
 def _made(value: Any) -> Any:
     """A new array, as a writable handle where traced values may come to be written into it."""
-    if inside_transform() and type(value) is np.ndarray and value.ndim and value.dtype.kind in "fc":
+    if inside_transform() and type(value) is np.ndarray and value.dtype.kind in "fc":
         return lift(value)
     return value
 
@@ -337,7 +338,8 @@ def asanyarray(
 @overloads(np.ascontiguousarray)
 def ascontiguousarray(a: Any, dtype: Any = None, *, like: Any = None) -> Any:
     """Return `a` as an array of at least one dimension, in C order."""
-    return shapes.copy(array(a, dtype, copy=False, ndmin=1), order="C")
+    y = array(a, dtype, copy=False, ndmin=1)
+    return y if is_contiguous(y) else shapes.copy(y, order="C")
 
 
 @overloads(np.asfortranarray)

@@ -211,11 +211,15 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     return _reshaped(a, tuple(n for k, n in enumerate(shape) if k not in axes))
 
 
+def _in_form(x: Any, shape: tuple[int, ...]) -> Any:
+    return x if shape == shape_of(x) else _reshaped(x, shape)
+
+
 def _at_least(function: Any, form: Any) -> Any:
     @overloads(function)
     def atleast(*arys: Any) -> Any:
         made = tuple(
-            shapes.reshape(x, shape=form(shape_of(x))) if holds_tracer(x) else function(x)
+            _in_form(x, form(shape_of(x))) if holds_tracer(x) else function(x)
             for x in map(operand, arys)
         )
         return made[0] if len(made) == 1 else made
@@ -323,7 +327,9 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
         start += ndim
     if not 0 <= start <= ndim:
         raise np.exceptions.AxisError(start, ndim + 1)
-    return shapes.move_axis(a, axis, start - 1 if axis < start else start)
+    axes = [k for k in range(ndim) if k != axis]
+    axes.insert(start - 1 if axis < start else start, axis)
+    return _turned(a, tuple(axes))
 
 
 # ---- broadcasting --------------------------------------------------------------------------------

@@ -429,7 +429,65 @@ slogdet.pushforward(0, _slogdet_tangent, _slogdet_adjoint)
 slogdet.batching(lambda size, batched, a: slogdet(a))
 
 
-_LAPACK = "LAPACK's LU factorisation is not lowered; the value goes to the host"
-for _primitive in (solve, inv, det, cofactor, det_curvature, slogdet):
-    _primitive.cut = _LAPACK
+# -------------------------------------------------------------------------------------- lowering
+
+
+def _emitted(emit: Any, *stacks: Any) -> list[Any]:
+    """Stacks of matrices of the result's dtype, with the leading axes of all of them."""
+    out = emit.out[0] if isinstance(emit.out, tuple) else emit.out
+    kind = np.result_type(out.dtype, *[x.dtype for x in stacks if x.dtype.kind in "fc"])
+    shape = np.broadcast_shapes(*[x.shape[:-2] for x in stacks])
+    return [emit.broadcast(emit.convert(x, kind), (*shape, *x.shape[-2:])) for x in stacks]
+
+
+@solve.lowering
+def _(emit: Any, a: Any, b: Any) -> Any:
+    vector = len(b.shape) == 1
+    if vector:
+        b = emit.reshape(b, (*b.shape, 1))
+    y = emit.solve(*_emitted(emit, a, b))
+    return emit.reshape(y, y.shape[:-1]) if vector else y
+
+
+@inv.lowering
+def _(emit: Any, a: Any) -> Any:
+    (a,) = _emitted(emit, a)
+    eye = emit.convert(emit.iota(a.shape, a.ndim - 2) == emit.iota(a.shape, a.ndim - 1), a.dtype)
+    return emit.solve(a, eye)
+
+
+def _emitted_diagonal(emit: Any, a: Any) -> tuple[Any, Any]:
+    """The diagonal of the triangular factor, and 1 or -1 for the exchanges of rows."""
+    factors, pivots, _ = emit.lu(a)
+    stays = pivots == emit.iota(pivots.shape, pivots.ndim - 1, np.int32)
+    parts = emit.select(stays, emit.constant(1, a.dtype), emit.constant(-1, a.dtype))
+    return emit.diagonal(factors), emit.reduce(parts, "multiply", -1)
+
+
+@det.lowering
+def _(emit: Any, a: Any) -> Any:
+    (a,) = _emitted(emit, a)
+    if a.shape[-1] == 0:
+        return emit.full(a.shape[:-2], 1, a.dtype)
+    diagonal, sign = _emitted_diagonal(emit, a)
+    return emit.reduce(diagonal, "multiply", -1) * sign
+
+
+@slogdet.lowering
+def _(emit: Any, a: Any) -> Any:
+    (a,) = _emitted(emit, a)
+    stack, real_dtype = a.shape[:-2], np.empty(0, a.dtype).real.dtype
+    if a.shape[-1] == 0:
+        return emit.full(stack, 1, a.dtype), emit.full(stack, 0, real_dtype)
+    diagonal, sign = _emitted_diagonal(emit, a)
+    size = emit.unary("abs", diagonal)
+    # The signs of the factors; a zero among them makes the whole zero.
+    turns = emit.unary("sign", diagonal)
+    logarithm = emit.reduce(emit.unary("log", size), "add", -1)
+    return emit.reduce(turns, "multiply", -1) * sign, logarithm
+
+
+_SINGULAR = "its values come from singular values where a matrix is close to singular"
+for _primitive in (cofactor, det_curvature):
+    _primitive.cut = _SINGULAR
 del _primitive

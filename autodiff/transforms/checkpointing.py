@@ -6,6 +6,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from autodiff import trees
 from autodiff._kernels.tracer import (
     ForwardTrace,
@@ -82,7 +84,7 @@ class Checkpointed(Transformed):
         if not any(is_traced(x) for x in flat):
             return self._f(*args, **kwargs)
         made = Call(run, everything, (), flat, structure)
-        results = call(_Recomputed(made, name_of(self._f)), made.operands)
+        results = call(_Recomputed(made, name_of(self._f)), made.operands(flat))
         return made.output(results)
 
 
@@ -163,7 +165,11 @@ def _closed(f: Callable[..., Any]) -> tuple[Callable[[Any], Callable[..., Any]],
     seen: dict[int, bool] = {}
     if not _captures(f, found, seen):
         return lambda values: f, {}
-    return lambda values: _rebuilt(f, values, {}), found
+    # What a tape keeps must not hold the captured values themselves: a template without them.
+    places: dict[str, types.CellType] = {}
+    template = _rebuilt(f, dict.fromkeys(found), {}, places)
+    captured = {str(id(places[key])): value for key, value in found.items()}
+    return lambda values: _rebuilt(template, values, {}, {}), captured
 
 
 def _captures(f: Any, found: dict[str, Any], seen: dict[int, bool]) -> bool:
@@ -180,24 +186,39 @@ def _captures(f: Any, found: dict[str, Any], seen: dict[int, bool]) -> bool:
             continue
         if type(content) is types.FunctionType:
             any_traced |= _captures(content, found, seen)
-        elif any(is_traced(x) and is_operand(x) for x in trees.flatten(content)[0]):
+        elif any(
+            is_operand(x) and (is_traced(x) or isinstance(x, np.ndarray))
+            for x in trees.flatten(content)[0]
+        ):
             found[str(id(cell))] = content
             any_traced = True
     seen[id(f)] = any_traced
     return any_traced
 
 
-def _rebuilt(f: Any, values: dict[str, Any], made: dict[int, Any]) -> Any:
-    """The same function over a closure in which captured values are replaced."""
+def _rebuilt(
+    f: Any,
+    values: dict[str, Any],
+    made: dict[int, Any],
+    places: dict[str, types.CellType],
+) -> Any:
+    """The same function over a closure in which captured values are replaced.
+
+    ``places`` is filled with the new cells, under the names of the cells that they stand for, so
+    that functions that share a cell go on sharing it.
+    """
     if type(f) is not types.FunctionType or not f.__closure__:
         return f
     if id(f) in made:
         return made[id(f)]
-    cells = [types.CellType() for _ in f.__closure__]
+    known = [str(id(cell)) in places for cell in f.__closure__]
+    cells = [places.setdefault(str(id(cell)), types.CellType()) for cell in f.__closure__]
     new = types.FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, tuple(cells))
     new.__kwdefaults__ = f.__kwdefaults__
     made[id(f)] = new
-    for cell, fresh in zip(f.__closure__, cells, strict=True):
+    for cell, fresh, done in zip(f.__closure__, cells, known, strict=True):
+        if done:
+            continue
         try:
             content = cell.cell_contents
         except ValueError:
@@ -205,5 +226,5 @@ def _rebuilt(f: Any, values: dict[str, Any], made: dict[int, Any]) -> Any:
         if str(id(cell)) in values:
             fresh.cell_contents = values[str(id(cell))]
         else:
-            fresh.cell_contents = _rebuilt(content, values, made)
+            fresh.cell_contents = _rebuilt(content, values, made, places)
     return new

@@ -13,7 +13,7 @@ from autodiff._kernels.primitive import Primitive
 from autodiff._kernels.tracer import Tracer, dtype_of, is_traced, shape_of
 from autodiff.errors import ArgumentError, RuleError
 from autodiff.transforms.arguments import Transformed, name_of, zeros_for
-from autodiff.transforms.rules import Call, Rules, call, checked
+from autodiff.transforms.rules import Call, Rules, call, checked, unchanging
 
 __all__ = ["custom_jvp", "custom_vjp", "stop_gradient"]
 
@@ -96,7 +96,7 @@ class _WithRule(Transformed):
         if not any(is_traced(x) for x in flat):
             return self._f(*args)
         bound = self._bound(Call(self._f, args, skip, flat, structure))
-        results = call(bound, bound.call.operands)
+        results = call(bound, bound.call.operands(flat))
         return bound.call.output(results)
 
     def _bound(self, made: Call) -> Any:
@@ -346,7 +346,7 @@ class _Pullback(Rules):
             raise RuleError(f"{what} has to return a pair (value, kept)")
         results = made.results(pair[0], what)
         shapes = [(shape_of(y), dtype_of(y)) for y in results]
-        built, kept = made.built, pair[1]
+        built, kept = made.built, trees.map(unchanging, pair[1])
         likes = list(operands)
 
         def pull(g: Sequence[Any]) -> list[Any]:

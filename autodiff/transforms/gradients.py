@@ -241,7 +241,7 @@ class ValueAndGradient(Transformed):
     def _general(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         f = self._f
         selected = Selected(
-            f, self._chosen, args, kwargs, self._name, self._holomorphic, self._allow_int
+            f, self._chosen, args, kwargs, self._name, self._holomorphic or None, self._allow_int
         )
         leaves = selected.leaves
         whole = selected.whole or {}

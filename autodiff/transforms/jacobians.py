@@ -383,7 +383,10 @@ class _Jacobian(Transformed):
         self._chunk = chunk_size
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        selected = Selected(self._f, self._chosen, args, kwargs, self._name, self._holomorphic)
+        # Reverse mode takes complex arguments of real functions; forward mode would need two
+        # directions for each of them.
+        holomorphic = self._holomorphic or (None if self._name == "jacrev" else False)
+        selected = Selected(self._f, self._chosen, args, kwargs, self._name, holomorphic)
         values, built, rows, aux = self._compute(selected)
         jacobian = trees.unflatten(built, [selected.arrange(row) for row in rows])
         if not self._with_value:

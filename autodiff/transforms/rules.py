@@ -121,7 +121,7 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
         for i, (x, m) in enumerate(zip(operands, mine, strict=True))
         if m and dtype_of(x).kind in "fc"
     ]
-    payloads = [top.read(x) if m else x for x, m in zip(operands, mine, strict=True)]
+    payloads = [top.read(x) if m else unchanging(x) for x, m in zip(operands, mine, strict=True)]
     results, pull = rules.pulled(payloads)
     _refuse_captured(rules, top, results)
     smooth = [j for j, y in enumerate(results) if dtype_of(y).kind in "fc"]
@@ -144,6 +144,11 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
     for j, handle in zip(smooth, handles, strict=True):
         made[j] = handle
     return made
+
+
+def unchanging(x: Any) -> Any:
+    """What a sweep may read later of a value that others can write into: a copy of an ndarray."""
+    return x.copy("K") if type(x) is np.ndarray else x
 
 
 class _OneByOne:
@@ -261,14 +266,19 @@ class Call:
         structure: trees.Structure,
     ) -> None:
         self.f = f
-        self.args = args
         self.skip = skip
-        self.flat = flat
         self.structure = structure
         self.places = [i for i, x in enumerate(flat) if is_operand(x)]
-        self.operands = [flat[i] for i in self.places]
         self.static = tuple([args[n] for n in skip])
+        # A node on the tape holds this call: with a handle of the tape's own level in it the two
+        # would hold each other, so the places of operands are empty here.
+        self.args = tuple([a if i in skip else None for i, a in enumerate(args)])
+        self.flat = [None if is_operand(x) else x for x in flat]
         self.built: Any = None  # a Structure, once the function has run
+
+    def operands(self, flat: list[Any]) -> list[Any]:
+        """The numbers and arrays among the leaves of the arguments."""
+        return [flat[i] for i in self.places]
 
     def active(self, operands: Sequence[Any]) -> tuple[Any, ...]:
         """The arguments that may be differentiated, holding these operands."""

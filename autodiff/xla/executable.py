@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.lowering.packing import SMALL_BYTES, Packing, Place, Slot
+from autodiff.lowering.packing import Packing, Place, Slot
 from autodiff.lowering.program import Program
 from autodiff.lowering.stablehlo import lower, passed
 from autodiff.xla.seam import Unavailable, Xla, open_xla
 
 __all__ = ["LONGEST", "Executable", "TooLong", "compile_program"]
 
-_copyto = np.copyto
-_frombuffer = np.frombuffer
+_ndarray = np.ndarray
 
 # Steps of a straight-line program that XLA is given at most. Compile time grows faster than their
 # number (3,000: half a second on scalars, up to two on 100-vectors; 10,000: 4 and 12 seconds),
@@ -29,6 +28,12 @@ LONGEST = 3_000
 
 # Above this many elements in some array, XLA's fusion compiler earns its compile time.
 LARGE_ELEMENTS = 16_384
+
+# Arguments up to this many bytes are copied into memory that XLA knows already: a copy of that size
+# costs no more than a handle. So are larger ones that XLA could not use in place, since fresh
+# memory costs more than a copy does; very large ones would keep as much memory for ever.
+STAGED_BYTES = 48 * 1024
+MOST_STAGED_BYTES = 16 * 1024 * 1024
 
 # Results up to this many bytes are copied out of XLA's memory: cheaper than lending it.
 SMALL_RESULT = 64 * 1024
@@ -40,12 +45,14 @@ class _Staging:
     Owned by its executable, lent to one call at a time.
     """
 
-    __slots__ = ("arrays", "memory", "views")
+    __slots__ = ("arrays", "large", "memory", "views")
 
     def __init__(self, memory: list[Any], arrays: list[Any], views: list[Any]):
         self.memory = memory
         self.arrays = arrays
         self.views = views
+        # Slot to (memory, device array) of large arguments that had to be copied.
+        self.large: dict[int, tuple[np.ndarray, Any]] = {}
 
 
 class Executable:
@@ -97,13 +104,17 @@ class Executable:
         self._free: list[_Staging] = [self._stage()]
         self._read = self._reader()
         slots = self.packing.result_slots
-        self._simple = None
+        self._simple: tuple[tuple[int, ...], np.dtype, bool] | None = None
+        self._lone = len(self._positions) == 1 and self._positions == [0] and self._count == 1
         if len(slots) == 1 and 0 < _bytes(slots[0]) <= SMALL_RESULT:
-            self._simple = slots[0].dtype
+            slot, place = slots[0], self.packing.result_places[0]
+            whole = not slot.packed and place.shape != () and place.dtype == place.stored
+            shape = place.shape if whole else (_count(slot),)
+            self._simple = (shape, slot.dtype, not whole)
 
     def _is_staged(self, place: Place) -> bool:
         slot = self.packing.argument_slots[place.slot]
-        return slot.packed or 0 < _bytes(slot) <= SMALL_BYTES
+        return slot.packed or 0 < _bytes(slot) <= STAGED_BYTES
 
     # ------------------------------------------------------------------------------------- call
 
@@ -121,18 +132,22 @@ class Executable:
         arrays = staging.arrays
         if self._alone:
             for view, k in zip(staging.views, self._positions, strict=True):
-                _copyto(view, values[k])
+                view[...] = values[k]
             arrays = arrays.copy()
             for slot, k in self._alone:
-                arrays[slot] = self._given(values[k], self.variables[k])
+                arrays[slot] = self._lent(values[k], self.variables[k], staging, slot)
+        elif self._lone:
+            staging.views[0][...] = values[0]
         else:
             for view, x in zip(staging.views, values, strict=True):
-                _copyto(view, x)
+                view[...] = x
         made = self._run(arrays)
         # Kept only if the call went well: what failed may still be reading.
         self._free.append(staging)
         if self._simple is not None:
-            return self._read(_frombuffer(made[0], self._simple).copy())
+            shape, dtype, flat = self._simple
+            result = _ndarray(shape, dtype, made[0]).copy()
+            return self._read(result) if flat else [result]
         slots = self.packing.result_slots
         return self._read(*[_taken(array, slot) for array, slot in zip(made, slots, strict=True)])
 
@@ -165,6 +180,24 @@ class Executable:
             else:
                 np.copyto(view, self._fixed[k - self._count])
         return _Staging(memory, arrays, views)
+
+    def _lent(self, x: Any, variable: Any, staging: _Staging, slot: int) -> Any:
+        """A handle on a large argument of a call: on its own memory where XLA can use that."""
+        if (
+            type(x) is _ndarray
+            and x.flags.carray
+            and x.dtype == variable.dtype
+            and x.__array_interface__["data"][0] % 64 == 0
+        ) or not 0 < variable.size * variable.dtype.itemsize <= MOST_STAGED_BYTES:
+            return self._given(x, variable)
+        lent = staging.large.get(slot)
+        if lent is None:
+            memory = _aligned(variable.shape, variable.dtype)
+            lent = staging.large[slot] = (memory, self.xla.device_array(memory))
+            if not self.xla.shares(lent[1], memory):
+                raise Unavailable("XLA copied a staging buffer that it should have shared")
+        lent[0][...] = x
+        return lent[1]
 
     def _given(self, x: Any, variable: Any) -> Any:
         """A handle on a large argument: XLA wants C order, NumPy lends no read-only memory."""
@@ -202,11 +235,15 @@ class Executable:
         return eval(f"lambda {names}: [{', '.join(parts)}]", scope)
 
 
-def _bytes(slot: Slot) -> int:
-    size = slot.dtype.itemsize
+def _count(slot: Slot) -> int:
+    size = 1
     for n in slot.shape:
         size *= n
     return size
+
+
+def _bytes(slot: Slot) -> int:
+    return _count(slot) * slot.dtype.itemsize
 
 
 class _Memory:
