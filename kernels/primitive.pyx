@@ -363,6 +363,10 @@ cdef class Elementwise(Primitive):
         from autodiff._kernels.tracer import ufunc_method
         return ufunc_method(self, "at", (x, indices) + b, {})
 
+    def __getattr__(self, str name):
+        # Whatever else a ufunc has (`types`, `identity`, `reduceat`, …) is NumPy's.
+        return getattr(self.ufunc, name)
+
     @property
     def __name__(self):
         return self.name
@@ -375,13 +379,6 @@ cdef class Elementwise(Primitive):
     def nargs(self):
         return self.nin + 1
 
-    @property
-    def types(self):
-        return self.ufunc.types
-
-    @property
-    def identity(self):
-        return self.ufunc.identity
 
 
 def _enable_vectorcall():

@@ -223,7 +223,7 @@ cdef int unsilence(object token) except -1:
 # array that the user goes on writing into. The tape keeps a copy; of an array above SHARED bytes one copy
 # serves all its uses while its checksum stays the same; above COPIED bytes it keeps the array
 # itself, and the sweep refuses to use what has changed.
-cdef npy_intp SHARED = 1 << 16
+cdef npy_intp SHARED = 1 << 13
 cdef npy_intp COPIED = 1 << 25
 cdef bint trusting = False
 
@@ -776,12 +776,17 @@ cdef class Tape:
             self.kinds = NULL
             self.slots = NULL
             if not keep:
-                for i in range(self.size):
-                    if self.nodes[i].flags & OBJECTS:
-                        self.forget(i)
-                self.size = 0
-                self.watched = None
-                self.released = True
+                self.release()
+
+    cdef void release(self) noexcept:
+        """Give the nodes' memory back; no sweep is possible afterwards."""
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            if self.nodes[i].flags & OBJECTS:
+                self.forget(i)
+        self.size = 0
+        self.watched = None
+        self.released = True
 
     cdef int without_warnings(self) except -1:
         """Sweeps never warn: switch floating-point warnings off until the sweep ends."""

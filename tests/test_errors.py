@@ -74,7 +74,9 @@ CASES = [
         "datetime64",
     ),
     (lambda: autodiff.grad(square)(np.ma.masked_array([1.0])), NotDifferentiableError, "asarray"),
-    (lambda: autodiff.grad(square)(1j), NotDifferentiableError, "holomorphic=True"),
+    (lambda: autodiff.grad(square)(1j), OutputError, "holomorphic=True"),
+    (lambda: autodiff.jacfwd(square)(1j), NotDifferentiableError, "holomorphic=True"),
+    (lambda: autodiff.grad(square, np.ones(2)), ArgumentError, r"grad\(f\)\(x\)"),
     (lambda: autodiff.grad(square, holomorphic=True)(1.0), NotDifferentiableError, "is real"),
     (lambda: autodiff.grad(Model.loss)(Model(), 1.0), NotDifferentiableError, "argnums=1"),
     # tangents and cotangents

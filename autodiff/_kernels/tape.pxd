@@ -65,6 +65,7 @@ cdef class Tape:
     cdef dict watched
 
     cdef int without_warnings(self) except -1
+    cdef void release(self) noexcept
     cdef int grow(self) except -1
     cdef int append_input(self) except -1
     cdef int append_object(self, Record record) except -1

@@ -20,6 +20,7 @@ array([0., 1., 2.])
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
@@ -47,6 +48,7 @@ from autodiff.numpy.shaping import *  # noqa: F403 - as above
 __all__ = sorted(  # noqa: PLE0605 - put together from the modules' own lists
     {
         linalg.__name__.rpartition(".")[2],
+        *(set(_numpy.__all__) - _numpy.__numpy_submodules__),
         *contracting.__all__,
         *creation.__all__,
         *elementwise.__all__,
@@ -64,6 +66,9 @@ register_namespace(sys.modules[__name__])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "special":
+        # SciPy's special functions ask the namespace of their arguments for one of their own.
+        return importlib.import_module("autodiff.scipy.special")
     if name.startswith("__") and name not in _DUNDERS:
         raise AttributeError(f"module 'autodiff.numpy' has no attribute {name!r}")
     try:

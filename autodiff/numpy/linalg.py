@@ -48,6 +48,19 @@ __all__ = [
     "vector_norm",
 ]
 
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(f"module 'autodiff.numpy.linalg' has no attribute {name!r}")
+    try:
+        return getattr(np.linalg, name)
+    except AttributeError:
+        raise AttributeError(
+            f"module 'autodiff.numpy.linalg' has no attribute {name!r}"
+        ) from None
+
+
 SlogdetResult = type(np.linalg.slogdet(np.eye(1)))
 
 

@@ -25,6 +25,7 @@ from autodiff.primitives.elementwise import (
     greater,
     multiply,
     real,
+    scale,
     select,
 )
 from autodiff.primitives.shapes import (
@@ -331,7 +332,7 @@ def _prod_adjoint(
     g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None
 ) -> Any:
     others = _products_of_others(x, axis, keepdims)
-    return multiply(kept(g, shape_of(x), axis, keepdims), others)
+    return scale(kept(g, shape_of(x), axis, keepdims), others)
 
 
 def _prod_lowering(
@@ -515,8 +516,8 @@ def _slope(y: Any) -> Any:
 root = Primitive("root", np.sqrt)
 root.pushforward(
     0,
-    lambda t, y, x: multiply(t, multiply(0.5, _slope(y))),
-    adjoint=lambda g, y, x: multiply(g, multiply(0.5, _slope(y))),
+    lambda t, y, x: scale(t, multiply(0.5, _slope(y))),
+    adjoint=lambda g, y, x: scale(g, multiply(0.5, _slope(y))),
     needs=("y",),
 )
 root.batching(lambda size, batched, x: root(x))
@@ -532,15 +533,15 @@ def _conjugate(x: Any) -> Any:
 
 
 def _norm_tangent(t: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    inner = multiply(t, _conjugate(x))
+    inner = scale(t, _conjugate(x))
     if dtype_of(inner).kind == "c":
         inner = real(inner)
-    return multiply(sum(inner, axis=axis, keepdims=keepdims), _slope(y))
+    return scale(sum(inner, axis=axis, keepdims=keepdims), _slope(y))
 
 
 def _norm_adjoint(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    slope = kept(multiply(g, _slope(y)), shape_of(x), axis, keepdims)
-    return multiply(slope, _conjugate(x))
+    slope = kept(scale(g, _slope(y)), shape_of(x), axis, keepdims)
+    return scale(slope, _conjugate(x))
 
 
 def _norm_batch(

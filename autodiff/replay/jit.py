@@ -22,6 +22,8 @@ from autodiff.transforms.arguments import Transformed, name_of
 __all__ = ["Jit", "ReplayWarning", "jit"]
 
 MAX_PATHS = 64
+# So many recordings may change what they read before the function runs eagerly.
+MOST_CHANGES = 3
 
 _ndarray = np.ndarray
 
@@ -75,7 +77,8 @@ def jit(
     -----
     ReplayWarning
         Once, where ``f`` runs eagerly after all: its program is too long for XLA's compiler, it has
-        too many paths, it takes a float out of a traced value.
+        too many paths, it takes a float out of a traced value, it changes outer values that it
+        reads, or reads more of them than can be watched.
 
     Notes
     -----
@@ -242,7 +245,7 @@ class Jit(Transformed):
 class _Signature:
     """The paths of one function for arguments of one structure, shapes and dtypes."""
 
-    __slots__ = ("eager", "owner", "paths", "warned")
+    __slots__ = ("changes", "eager", "owner", "paths", "warned")
 
     def __init__(self, owner: Jit):
         # Its owner holds it: no cycle may keep a recorded program alive.
@@ -250,6 +253,7 @@ class _Signature:
         self.paths: list[Path] = []
         self.eager = False
         self.warned = False
+        self.changes = 0
 
     def call(self, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any) -> Any:
         """The result for one call; `how` says where the data stand among the arguments."""
@@ -342,6 +346,18 @@ class _Signature:
                     f"runs eagerly: {place} takes a float out of a traced value, which a compiled "
                     "replay cannot follow; keep it an array (np.sin instead of math.sin)"
                 )
+            elif reason == "names":
+                self.eager = True
+                self._warn(f"runs eagerly: {source}, so that changes of them would not be seen")
+            elif reason == "changes":
+                # Something may be filled when it is first needed, and stay.
+                self.changes += 1
+                if self.changes > MOST_CHANGES:
+                    self.eager = True
+                    self._warn(
+                        f"runs eagerly: each call changes {source or 'something'} that it reads "
+                        "and that is no argument; pass it in and return it instead"
+                    )
             return recording.result
         from autodiff.xla.executable import LONGEST
 

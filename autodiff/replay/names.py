@@ -7,22 +7,32 @@ one is one of:
 
 - a number, string, tuple of those, or None: guarded by value;
 - a function, class, module: guarded by identity; Python functions are looked into;
-- a list or dict: guarded by identity and by what it holds, a few levels deep;
+- a list, dict, set or deque: guarded by what it holds;
+- an object that the code hands on (to another function, in a container): guarded by identity and by
+  its attributes and those of its class; its methods are looked into;
 - an array that the recording has as an operand: a *live input*, fetched anew at each call;
 - any other array, and an operand that the code also uses in ways the recording cannot see: guarded
   by content.
 
-What is not seen: values that C code, ``getattr`` with a computed name, files, clocks and random
+What reaches further than can be followed is not replayed at all: `Incomplete`. What is not seen:
+values that C code, ``getattr`` with a computed name, files, clocks and random
 number generators provide; they are what they were when the function was recorded.
 """
 
 from __future__ import annotations
 
+import array
+import collections
 import ctypes
 import dis
+import enum
 import functools
 import hashlib
 import inspect
+import operator
+import os
+import sys
+import sysconfig
 import types
 import weakref
 from collections.abc import Callable, Sequence
@@ -30,18 +40,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Names", "Place", "outer_names"]
+__all__ = ["Content", "Incomplete", "Names", "Place", "outer_names"]
 
 # Arrays of at most so many bytes are compared with a copy, larger ones with a hash.
 KEPT_BYTES = 256 * 1024 * 1024
 # Up to so many bytes, bytes objects are compared faster than memory is.
 SMALL_BYTES = 4 * 1024
-_MOST_PLACES = 2_000
-_MOST_ITEMS = 1_000
-_DEEPEST = 4
+_MOST_PLACES = 5_000
+_DEEPEST = 12
 
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, type(Ellipsis))
-_CONTAINERS = (list, dict, tuple)
+_CONTAINERS = (list, dict, tuple, collections.deque)
 _OPAQUE_PACKAGES = frozenset(
     "autodiff numpy scipy jax jaxlib torch builtins functools itertools math cmath operator "
     "collections contextlib dataclasses typing warnings threading inspect types".split()
@@ -52,6 +61,10 @@ _OF_SHAPE = frozenset("shape ndim dtype size T mT transpose reshape ravel nbytes
 
 # Methods of a container that give nothing back.
 _WRITING = frozenset("append extend insert add update clear appendleft extendleft".split())
+
+
+class Incomplete(Exception):
+    """A function reads more than can be watched; the message says what."""
 
 
 class Place:
@@ -105,6 +118,11 @@ def outer_names(
     list of (Place, value, bool)
         The last says that the code does something with the value that is not passing it on:
         indexing it, asking for an attribute.
+
+    Raises
+    ------
+    Incomplete
+        There is more than can be watched.
     """
     walk = _Walk()
     walk.function(function, receiver)
@@ -118,6 +136,8 @@ class _Walk:
         self.rooted: dict[int, str] = {}
         self.seen: set[tuple[int, int]] = set()
         self.held: list[Any] = []
+        # Where containers and objects were first met: there they are looked into.
+        self.first: dict[int, str] = {}
 
     def root(self, thing: Any) -> str:
         """A name for an object that places start from; objects are held weakly where possible."""
@@ -144,7 +164,7 @@ class _Walk:
 
     def function(self, f: Any, receiver: Any = None) -> None:
         pending = [(f, receiver)]
-        while pending and len(self.found) < _MOST_PLACES:
+        while pending:
             f, receiver = pending.pop()
             if (id(f), id(receiver)) in self.seen:
                 continue
@@ -208,8 +228,6 @@ class _Walk:
             elif kind == "local" and name == own and receiver is not None:
                 value = receiver
                 base = self.receiver_root(receiver)
-                if not attributes:
-                    continue
             else:
                 continue
             self.chain(base, name, value, attributes, used, pending)
@@ -270,25 +288,97 @@ class _Walk:
                 self.found[expression] = (before[0], before[1], True)
             return
         if len(self.found) >= _MOST_PLACES:
-            return
+            raise Incomplete(f"it reads more than {_MOST_PLACES} values (the last is {label})")
+        if depth > _DEEPEST:
+            raise Incomplete(f"{label} lies too deep in containers and objects")
         self.found[expression] = (Place(expression, self.scope, label), value, used)
-        if _is_plain(value):
+        if _is_plain(value) or isinstance(value, np.ndarray):
             return
-        if isinstance(value, (list, tuple)) and depth < _DEEPEST and len(value) <= _MOST_ITEMS:
-            for k, x in enumerate(value):
-                self.value(f"{expression}[{k}]", f"{label}[{k}]", x, pending, False, depth + 1)
-        elif isinstance(value, dict) and depth < _DEEPEST and len(value) <= _MOST_ITEMS:
-            for k, x in value.items():
-                if isinstance(k, (str, int, bool, bytes)):
-                    place = f"{expression}[{k!r}]"
+        first = self.first.get(id(value))
+        if first is not None:
+            # The same object in a second place: what it holds is watched in the first.
+            if isinstance(value, (*_CONTAINERS, set, frozenset)):
+                same = Place(expression, self.scope, label)
+                self.found[expression] = (same, _Same(first), used)
+            return
+        self.first[id(value)] = expression
+        self.held.append(value)
+        # As it is before the recording, which may change it.
+        if isinstance(value, _CONTAINERS):
+            self.found[expression] = (Place(expression, self.scope, label), _Held(value), used)
+        elif isinstance(value, (set, frozenset)):
+            self.found[expression] = (Place(expression, self.scope, label), _Members(value), used)
+        elif isinstance(value, (bytearray, array.array)):
+            self.found[expression] = (Place(expression, self.scope, label), _Bytes(value), used)
+        if isinstance(value, dict):
+            if not _is_snapped(value):
+                for k, x in value.items():
+                    key = repr(k) if isinstance(k, (str, int, bytes)) else self.root(k)
+                    place = f"{expression}[{key}]"
                     self.value(place, f"{label}[{k!r}]", x, pending, False, depth + 1)
-        elif callable(value) and not isinstance(value, type):
+        elif isinstance(value, _CONTAINERS):
+            if not _is_snapped(value):
+                for k, x in enumerate(value):
+                    self.value(f"{expression}[{k}]", f"{label}[{k}]", x, pending, False, depth + 1)
+        elif isinstance(value, (set, frozenset)):
+            if not all(map(_is_plain, value)):
+                raise Incomplete(f"{label} is a set of other things than numbers and strings")
+        elif isinstance(value, (types.FunctionType, functools.partial)):
             pending.append((value, None))
+        elif not isinstance(value, (type, types.ModuleType, enum.Enum)):
+            if callable(value):
+                pending.append((value, None))
+            if _is_users(value):
+                self.attributes(expression, label, value, pending, depth)
+
+    def attributes(
+        self, expression: str, label: str, value: Any, pending: list, depth: int
+    ) -> None:
+        """Everything that an object of the user's may be asked for."""
+        names = dict.fromkeys(getattr(value, "__dict__", ()))
+        for kind in type(value).__mro__:
+            if _is_library(kind.__module__):
+                continue
+            slots = kind.__dict__.get("__slots__", ())
+            names.update(dict.fromkeys((slots,) if isinstance(slots, str) else slots))
+            for name, thing in kind.__dict__.items():
+                if isinstance(thing, types.FunctionType):
+                    pending.append((thing, value))
+                elif isinstance(thing, property):
+                    if thing.fget is not None:
+                        pending.append((thing.fget, value))
+                elif isinstance(thing, (classmethod, staticmethod)):
+                    pending.append((thing.__func__, None))
+                elif not (name.startswith("__") or isinstance(thing, types.MemberDescriptorType)):
+                    names[name] = None
+        for name in names:
+            # Names that are mangled, or no identifiers, cannot be written out.
+            inner = getattr(value, name, _UNBOUND)
+            if inner is _UNBOUND:
+                continue
+            if isinstance(inner, types.MethodType) and inner.__self__ is value:
+                pending.append((inner.__func__, value))
+                continue
+            place = f"getattr({expression}, {name!r})"
+            self.value(place, f"{label}.{name}", inner, pending, False, depth + 1)
+
+
+class _Same:
+    """Stands for the value of a place that holds the same object as another place."""
+
+    def __init__(self, expression: str):
+        self.expression = expression
+
+
+def _is_snapped(value: Any) -> bool:
+    """Whether a container holds nothing but numbers and strings: it is compared in one go."""
+    items = value.values() if isinstance(value, dict) else value
+    return all(map(_is_plain, items))
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
     """Whether a value cannot change and says everything: a number, a string, a tuple of those."""
-    if type(value) is tuple and depth < _DEEPEST and len(value) <= _MOST_ITEMS:
+    if type(value) is tuple and depth < _DEEPEST:
         return all(_is_plain(x, depth + 1) for x in value)
     return isinstance(value, _PLAIN)
 
@@ -305,7 +395,30 @@ def _cell(cell: Any) -> Any:
 
 def _opaque(f: types.FunctionType) -> bool:
     module = f.__globals__.get("__name__") or ""
-    return module.split(".")[0] in _OPAQUE_PACKAGES and module != "autodiff.__main__"
+    return _is_library(module) and module != "autodiff.__main__"
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_library(module: str) -> bool:
+    """Whether a module is NumPy's, ours, or of the standard library: it reads no outer names."""
+    root = module.split(".")[0]
+    if root in _OPAQUE_PACKAGES:
+        return True
+    if root not in sys.stdlib_module_names:
+        return False
+    # A user's file may be called like one of Python's.
+    file = getattr(sys.modules.get(root), "__file__", None)
+    return file is None or file.startswith(sysconfig.get_paths()["stdlib"] + os.sep)
+
+
+def _is_users(value: Any) -> bool:
+    """Whether an object has attributes that a function may read, not only methods of a library."""
+    if isinstance(value, (types.SimpleNamespace, collections.UserDict, collections.UserList)):
+        return True
+    kind = type(value)
+    return not _is_library(kind.__module__) or (
+        kind.__module__ == "argparse" and kind.__name__ == "Namespace"
+    )
 
 
 @functools.lru_cache(maxsize=1024)
@@ -368,7 +481,10 @@ def _only_counts(operations: list[str], k: int) -> bool:
 
 
 def names_of_path(
-    places: list[tuple[Place, Any, bool]], captured: Sequence[np.ndarray], unexplained: bool
+    places: list[tuple[Place, Any, bool]],
+    captured: Sequence[np.ndarray],
+    unexplained: bool,
+    contents: dict[int, Content],
 ) -> Names:
     """Guards and live inputs of a path.
 
@@ -381,6 +497,8 @@ def names_of_path(
     unexplained : bool
         The recording has NumPy constants that no name holds: they may have been computed from
         named arrays, all of which are then guarded by content as well.
+    contents : dict
+        What the arrays held before the recording, by their ids.
     """
     names = Names()
     operands = {id(x) for x in captured}
@@ -397,15 +515,14 @@ def names_of_path(
                 tests.append(test)
                 if not (used or unexplained):
                     continue
-            scope[f"c{len(tests)}"] = _Content(value)
+            scope[f"c{len(tests)}"] = contents[id(value)]
             tests.append(f"c{len(tests)}.holds({place.expression})")
-        elif isinstance(value, _CONTAINERS) and not _is_plain(value):
-            scope[f"n{len(tests)}"] = len(value)
-            kind = type(value)
-            scope[f"t{len(tests)}"] = kind
-            e = place.expression
+        elif isinstance(value, _Same):
+            tests.append(f"{place.expression} is {value.expression}")
+        elif isinstance(value, (_Held, _Members, _Bytes)):
             n = len(tests)
-            tests.append(f"type({e}) is t{n} and len({e}) == n{n}")
+            scope[f"c{n}"] = value
+            tests.append(f"c{n}.holds({place.expression})")
         elif _is_plain(value):
             n = len(tests)
             scope[f"v{n}"] = value
@@ -455,11 +572,65 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+class _Held:
+    """What a container held: of which type, how many or under which keys, and its plain values."""
+
+    __slots__ = ("keys", "kept", "kind", "size")
+
+    def __init__(self, value: Any):
+        self.kind = type(value)
+        self.size = len(value)
+        self.keys = list(value) if isinstance(value, dict) else None
+        self.kept: list[Any] | None = None
+        if _is_snapped(value):
+            self.kept = list(value.values() if self.keys is not None else value)
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is such a container (what is not plain has places of its own)."""
+        if type(value) is not self.kind or len(value) != self.size:
+            return False
+        if self.keys is not None and list(value) != self.keys:
+            return False
+        if self.kept is None:
+            return True
+        items = value if self.keys is None else value.values()
+        # Nearly always the very same objects.
+        return all(map(operator.is_, items, self.kept)) or all(map(_same, items, self.kept))
+
+
+class _Members:
+    """What a set held."""
+
+    __slots__ = ("kept", "kind")
+
+    def __init__(self, value: Any):
+        self.kind = type(value)
+        self.kept = {(type(x), x) for x in value}
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is a set of the same numbers and strings."""
+        return type(value) is self.kind and {(type(x), x) for x in value} == self.kept
+
+
+class _Bytes:
+    """What a bytearray or an array of the standard library held."""
+
+    __slots__ = ("kept", "kind")
+
+    def __init__(self, value: Any):
+        self.kind = type(value)
+        self.kept = bytes(value)
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is one of the same bytes."""
+        return type(value) is self.kind and bytes(value) == self.kept
+
+
 def _shaped(x: Any, shape: tuple[int, ...], dtype: np.dtype) -> bool:
     return isinstance(x, np.ndarray) and x.shape == shape and x.dtype == dtype
 
 
-class _Content:
+class Content:
     """What an array held: a copy of it, or a hash of its bytes where there are very many.
 
     It is asked at every call. `memcmp` reads 1 MB in 40 microseconds, and copies nothing.

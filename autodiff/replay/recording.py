@@ -17,7 +17,14 @@ from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave
 from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.replay.executors import GuardFailed
-from autodiff.replay.names import Names, fetched, names_of_path, outer_names
+from autodiff.replay.names import (
+    Content,
+    Incomplete,
+    Names,
+    fetched,
+    names_of_path,
+    outer_names,
+)
 
 __all__ = ["Path", "Recording", "is_data", "record_call"]
 
@@ -162,7 +169,12 @@ def record_call(
     -------
     Recording
     """
-    places = outer_names(f, receiver)
+    unwatched = None
+    try:
+        places = outer_names(f, receiver)
+    except Incomplete as error:
+        places, unwatched = [], str(error)
+    contents = {id(x): Content(x) for _, x, _ in places if isinstance(x, np.ndarray)}
     trace = RecordTrace()
     inputs = [trace.input(_readable(x), type(x) in _WEAK) for x in leaves]
     variables = [trace.read(t)[1] for t in inputs]
@@ -196,6 +208,11 @@ def record_call(
         return Recording(result, None, ("traced", None))
     if trace.taken_out is not None:
         return Recording(result, None, ("float", trace.taken_out))
+    if unwatched is not None:
+        return Recording(result, None, ("names", unwatched))
+    for place, x, _ in places:
+        if isinstance(x, np.ndarray) and not contents[id(x)].holds(x):
+            return Recording(result, None, ("changes", place.label))
     alive = [(_variable(trace, handle), array) for handle, array in live.values()]
     numbers = {id(array): var.id for var, array in alive}
     program = useful(
@@ -211,7 +228,9 @@ def record_call(
     unexplained = _unexplained(equations, places) or any(
         var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads
     )
-    names = names_of_path(places, used, unexplained)
+    names = names_of_path(places, used, unexplained, contents)
+    if not names.check():
+        return Recording(result, None, ("changes", None))
     kept = {
         v.number: fetches[numbers[id(array)]]
         for v, array in zip(program.captured[: program.live], used, strict=True)

@@ -38,7 +38,8 @@ def record(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Tape:
     Raises
     ------
     ArgumentError
-        An argument is not data, or ``f`` takes a float out of a traced value.
+        An argument is not data, or ``f`` takes a float out of a traced value, or changes outer
+        values that it reads.
 
     See Also
     --------
@@ -80,7 +81,14 @@ def _record(
         f, leaves, lambda handles: trees.unflatten(structure, handles), None, named_arrays
     )
     if recording.path is None:
-        _, source = recording.reason or ("", None)
+        reason, source = recording.reason or ("", None)
+        if reason == "names":
+            raise ArgumentError(f"{name_of(f)} cannot be recorded: {source}")
+        if reason == "changes":
+            raise ArgumentError(
+                f"{name_of(f)} changes {source or 'something'} that it reads and that is no "
+                "argument: the recording would show it as it was; pass it in and return it instead"
+            )
         place = f" at {source[0]}:{source[1]}" if source else ""
         raise ArgumentError(
             f"{name_of(f)} takes a float out of a traced value{place}, so that its operations are "

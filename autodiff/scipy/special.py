@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from autodiff._kernels.tracer import register_ufunc, shape_of
+from autodiff._kernels.tracer import shape_of
 from autodiff.numpy.contracting import operand
 from autodiff.numpy.overloading import holds_tracer
 from autodiff.primitives import elementwise, special
@@ -76,13 +76,6 @@ __all__ = [
 ]
 
 psi = digamma
-
-for _name in ("erf", "erfc", "expit", "gammaln", "digamma"):
-    register_ufunc(_name, getattr(elementwise, _name))
-for _name, _ in special.ROWS:
-    register_ufunc(_name, getattr(special, _name))
-register_ufunc("psi", psi)
-del _name
 
 
 def _axis(axis: Any, *shapes: tuple[int, ...]) -> Any:

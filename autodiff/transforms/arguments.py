@@ -90,6 +90,11 @@ def selection(transform: str, argnums: Any, argnames: Any) -> Selection:
     """Check ``argnums`` and ``argnames``; return (positions, names, whether a single one)."""
     if argnums is None and argnames is None:
         return (0,), (), True
+    if isinstance(argnums, (np.ndarray, Tracer)):
+        raise ArgumentError(
+            f"{transform}: argnums has to be an int or a tuple of ints, got an array. Write "
+            f"{transform}(f)(x), not {transform}(f, x)."
+        )
     single = argnums is None or argnames is None
     positions: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
@@ -513,7 +518,14 @@ def number(value: Any) -> Any:
 def read_tree(read: Callable[[Any], Any], tree: Any) -> Any:
     """A tree of results or of aux without the finished transform's handles."""
     leaves, structure = trees.flatten(tree)
-    return trees.unflatten(structure, [read(x) if isinstance(x, Tracer) else x for x in leaves])
+    return trees.unflatten(
+        structure, [_own(read(x)) if isinstance(x, Tracer) else x for x in leaves]
+    )
+
+
+def _own(x: Any) -> Any:
+    """What a handle held, for the caller alone: the tape may go on reading its array."""
+    return x.copy("K") if type(x) is np.ndarray else x
 
 
 def zeros_for(leaf: Any) -> Any:

@@ -20,7 +20,7 @@ from autodiff._kernels.tracer import (
     trace_of,
 )
 from autodiff.transforms.arguments import Transformed, copied, name_of
-from autodiff.transforms.rules import Call, Rules, call, is_operand
+from autodiff.transforms.rules import Call, Rules, call, is_operand, unchanging
 
 __all__ = ["checkpoint"]
 
@@ -109,7 +109,8 @@ class _Recomputed(Rules):
         return results[: pushed.count], [next(found) if s else None for s in pushed.smooth]
 
     def pulled(self, operands: list[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
-        results = self.value(operands)
+        # The function may write into its arguments, and is run again on what they are now.
+        results = self.value([unchanging(x) for x in operands])
 
         def pull(g: Sequence[Any]) -> list[Any]:
             trace = ReverseTrace()

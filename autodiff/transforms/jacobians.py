@@ -568,7 +568,11 @@ class Reverse(_Jacobian):
             outputs, built, aux = self._run(selected, [copied(h) for h in inputs])
             sizes = _sizes(outputs)
             total = sum(sizes)
-            if not always and self._prefers_forward(leaves, total, outputs):
+            if (
+                not always
+                and self._prefers_forward(leaves, total, outputs)
+                and (not trace.short(total) or any(dtype_of(out).kind == "c" for out in outputs))
+            ):
                 return None
             for i, out in enumerate(outputs):
                 if dtype_of(out).kind == "c" and not self._holomorphic:
@@ -639,6 +643,9 @@ class Reverse(_Jacobian):
                 else reshape(g, shape=(1, *shape_of(x)))
                 for g, x in zip(pulled, leaves, strict=True)
             ]
+        rows = trace.rows(outputs, inputs, start, stop, keep)
+        if rows is not None:
+            return rows
         lanes = BatchTrace(count)
         try:
             seeds = [None if b is None else lanes.input(b) for b in blocks]
@@ -672,7 +679,6 @@ class Chosen(Forward, Reverse):
         elif not known:
             found = self._reverse(selected, always=True)
             assert found is not None
-            self._remember(count, count <= sum(_sizes(found[0])))
             return found
         found = self._forward(selected)
         if count > 1:

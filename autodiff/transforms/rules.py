@@ -93,6 +93,7 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
     if not top.alive:
         raise LeakedTracerError
     mine = [trace is top for trace in traces]
+    level = top.level  # a node must not hold the trace that holds it
     if isinstance(top, RecordTrace):
         push_region(rules.kind, rules.name)
         try:
@@ -108,10 +109,10 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
         primals, tangents = [], []
         for x, m in zip(operands, mine, strict=True):
             primal, t = top.read(x) if m else (x, None)
-            primals.append(primal)
-            tangents.append(t)
+            primals.append(unchanging(primal))
+            tangents.append(unchanging(t))
         results, pushed = rules.pushed(primals, tangents)
-        _refuse_captured(rules, top, results)
+        _refuse_captured(rules, level, [*results, *pushed])
         return [
             y if t is None or dtype_of(y).kind not in "fc" else top.input(y, t)
             for y, t in zip(results, pushed, strict=True)
@@ -121,9 +122,9 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
         for i, (x, m) in enumerate(zip(operands, mine, strict=True))
         if m and dtype_of(x).kind in "fc"
     ]
-    payloads = [top.read(x) if m else unchanging(x) for x, m in zip(operands, mine, strict=True)]
+    payloads = [unchanging(top.read(x) if m else x) for x, m in zip(operands, mine, strict=True)]
     results, pull = rules.pulled(payloads)
-    _refuse_captured(rules, top, results)
+    _refuse_captured(rules, level, results)
     smooth = [j for j, y in enumerate(results) if dtype_of(y).kind in "fc"]
     if not smooth:
         return results
@@ -133,6 +134,8 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
         for j, c in zip(smooth, g, strict=True):
             spread[j] = c
         cotangents = pull(spread)
+        # Cotangents may be of higher levels (a batch of them), which came after the recording.
+        _refuse_captured(rules, level, [c for c in cotangents if level_of(c) == level])
         return [cotangents[i] for i in active]
 
     node = Primitive(rules.name, rules.value, multiple=True, register=False)
@@ -147,7 +150,7 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
 
 
 def unchanging(x: Any) -> Any:
-    """What a sweep may read later of a value that others can write into: a copy of an ndarray."""
+    """What user code gets, and a sweep may read later: a copy of an ndarray that others write into."""
     return x.copy("K") if type(x) is np.ndarray else x
 
 
@@ -171,9 +174,9 @@ class _OneByOne:
         return found
 
 
-def _refuse_captured(rules: Rules, top: Any, results: list[Any]) -> None:
+def _refuse_captured(rules: Rules, level: int, results: list[Any]) -> None:
     for y in results:
-        if level_of(y) >= top.level:
+        if level_of(y) >= level:
             raise RuleError(
                 f"{rules.name} ({rules.kind}) uses a value that is being differentiated and that "
                 "is not one of its arguments (a closure, a global, an attribute). Its derivative "
