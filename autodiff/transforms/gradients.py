@@ -70,6 +70,8 @@ def grad(
         not differentiated.
     holomorphic : bool
         ``f`` is holomorphic: complex in, complex out; the result is its complex derivative.
+        Otherwise ``f`` returns a real number; of complex arguments ``x + iy`` the gradient is then
+        ``df/dx - i df/dy``, as in JAX: its conjugate is the direction of steepest ascent.
     allow_int : bool
         Integer and boolean arrays among the selected arguments get zeros (of float64) instead of
         an error.

@@ -222,7 +222,7 @@ def jacobian(
     ...     return np.stack([-0.1 * y[0] + y[1] ** 2, -(y[1] ** 2)])
     >>> autodiff.jacobian(fun, argnums=1)(0.0, np.array([1.0, 2.0]))
     array([[-0.1,  4. ],
-           [-0. , -4. ]])
+           [ 0. , -4. ]])
     """
     return Chosen(
         f,
