@@ -1,6 +1,7 @@
-"""Build the kernels: Cython modules from `kernels/`, and the C loops made from the table of rows."""
+"""Build the kernels: Cython modules from `kernels/`, and C loops made from the table of rows."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import numpy
@@ -24,6 +25,10 @@ def load(path: Path):
 
 class BuildKernels(build_ext):
     """Generates `elementwise.h` from the table before compiling what includes it."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extensions(self):
         generated = Path(self.build_temp) / "generated"

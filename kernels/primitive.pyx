@@ -380,7 +380,6 @@ cdef class Elementwise(Primitive):
         return self.nin + 1
 
 
-
 def _enable_vectorcall():
     """Let calls of rows skip the tuple and the dict of an ordinary call."""
     cdef Elementwise row = Elementwise.__new__(Elementwise)

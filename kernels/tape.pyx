@@ -220,9 +220,9 @@ cdef int unsilence(object token) except -1:
 # --- arrays of others ------------------------------------------------------------------------
 
 # A rule reads at the sweep what an operand was when it was recorded, and the operand may be an
-# array that the user goes on writing into. The tape keeps a copy; of an array above SHARED bytes one copy
-# serves all its uses while its checksum stays the same; above COPIED bytes it keeps the array
-# itself, and the sweep refuses to use what has changed.
+# array that the user goes on writing into. The tape keeps a copy; of an array above SHARED bytes
+# one copy serves all its uses while its checksum stays the same; above COPIED bytes it keeps the
+# array itself, and the sweep refuses to use what has changed.
 cdef npy_intp SHARED = 1 << 13
 cdef npy_intp COPIED = 1 << 25
 cdef bint trusting = False

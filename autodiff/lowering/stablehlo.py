@@ -1129,7 +1129,9 @@ class Emitter:
         letter = _LAPACK_LETTERS.get(x.dtype.name)
         if letter is None:
             text = type_text(x.shape, x.dtype)
-            factor = self._line(f"stablehlo.cholesky {x.name}, lower = true", text, x.shape, x.dtype)
+            factor = self._line(
+                f"stablehlo.cholesky {x.name}, lower = true", text, x.shape, x.dtype
+            )
         else:
             # LAPACK counts by columns. What it takes for the upper triangle of the transposed matrix
             # is the lower one in memory: nothing has to be moved.
@@ -1226,12 +1228,12 @@ class Emitter:
             read = f"slice_sizes = array<i64: 1>}}> : ({places}, {number}) -> {item}"
             write = f": ({places}, {item}, {number}) -> {places}"
             body = (
-                f"      %j1 = \"stablehlo.dynamic_slice\"(%q, %i) <{{{read}\n"
+                f'      %j1 = "stablehlo.dynamic_slice"(%q, %i) <{{{read}\n'
                 f"      %j = stablehlo.reshape %j1 : ({item}) -> {number}\n"
-                f"      %a = \"stablehlo.dynamic_slice\"(%p, %i) <{{{read}\n"
-                f"      %b = \"stablehlo.dynamic_slice\"(%p, %j) <{{{read}\n"
-                f"      %p1 = \"stablehlo.dynamic_update_slice\"(%p, %b, %i) {write}\n"
-                f"      %p2 = \"stablehlo.dynamic_update_slice\"(%p1, %a, %j) {write}\n"
+                f'      %a = "stablehlo.dynamic_slice"(%p, %i) <{{{read}\n'
+                f'      %b = "stablehlo.dynamic_slice"(%p, %j) <{{{read}\n'
+                f'      %p1 = "stablehlo.dynamic_update_slice"(%p, %b, %i) {write}\n'
+                f'      %p2 = "stablehlo.dynamic_update_slice"(%p1, %a, %j) {write}\n'
             )
         else:
             # One exchange in each matrix: by masks, since each has its own place.
@@ -1253,10 +1255,10 @@ class Emitter:
                 f"      %zs = stablehlo.constant dense<0> : {places}\n"
                 f"      %k = stablehlo.iota dim = {len(stack)} : {places}\n"
                 f"      %is = stablehlo.broadcast_in_dim %i, dims = [] : ({number}) -> {places}\n"
-                f"      %j1 = \"stablehlo.dynamic_slice\"(%q, {zeros}, %i) <{{{read}\n"
+                f'      %j1 = "stablehlo.dynamic_slice"(%q, {zeros}, %i) <{{{read}\n'
                 f"      %j = stablehlo.reshape %j1 : ({item}) -> {rows}\n"
                 f"      %js = stablehlo.broadcast_in_dim %j, {spread}\n"
-                f"      %a1 = \"stablehlo.dynamic_slice\"(%p, {zeros}, %i) <{{{read}\n"
+                f'      %a1 = "stablehlo.dynamic_slice"(%p, {zeros}, %i) <{{{read}\n'
                 f"      %a = stablehlo.reshape %a1 : ({item}) -> {rows}\n"
                 f"      %as = stablehlo.broadcast_in_dim %a, {spread}\n"
                 f"      %atj = stablehlo.compare EQ, %k, %js, {same}\n"
@@ -1315,9 +1317,7 @@ class Emitter:
         """The rows of a stack of matrices in another order for each."""
         stack = order.shape[:-1]
         indices = [
-            self.reshape(
-                self.iota((n,), 0, np.int64), (1,) * k + (n,) + (1,) * (len(stack) - k)
-            )
+            self.reshape(self.iota((n,), 0, np.int64), (1,) * k + (n,) + (1,) * (len(stack) - k))
             for k, n in enumerate(stack)
         ]
         return self.gather(b, [*indices, order])

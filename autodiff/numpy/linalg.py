@@ -49,16 +49,13 @@ __all__ = [
 ]
 
 
-
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):
         raise AttributeError(f"module 'autodiff.numpy.linalg' has no attribute {name!r}")
     try:
         return getattr(np.linalg, name)
     except AttributeError:
-        raise AttributeError(
-            f"module 'autodiff.numpy.linalg' has no attribute {name!r}"
-        ) from None
+        raise AttributeError(f"module 'autodiff.numpy.linalg' has no attribute {name!r}") from None
 
 
 SlogdetResult = type(np.linalg.slogdet(np.eye(1)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autodiff._kernels.primitive import Elementwise, Primitive
-from autodiff._kernels.tracer import register_ufunc, ndim_of, shape_of
+from autodiff._kernels.tracer import ndim_of, register_ufunc, shape_of
 from autodiff.primitives import reductions
 from autodiff.primitives.elementwise import (
     PRIMITIVES,
@@ -302,8 +302,8 @@ def _(emit: Any, *xs: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     shape = emit.out[0].shape
     return emit.reshape(y, shape), emit.reshape(emit.unary("sign", sums), shape)
 
+
 # `scipy.special.gamma(x)` of a traced x comes as a ufunc of that name.
-for _name in ("erf", "erfc", "expit", "gammaln", "digamma"):
-    register_ufunc(_name, PRIMITIVES[_name])
-for _name, _ in ROWS:
-    register_ufunc(_name, _rows[_name])
+_of_the_table = ("erf", "erfc", "expit", "gammaln", "digamma")
+for _row in (*(PRIMITIVES[_name] for _name in _of_the_table), *_rows.values()):
+    register_ufunc(_row.name, _row)

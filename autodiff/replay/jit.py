@@ -88,6 +88,9 @@ def jit(
     C code, files, clocks and random number generators provide is not seen: it stays what it was
     when ``f`` was recorded.
 
+    A replay does not warn, whatever `numpy.errstate` says, and where NumPy raises LinAlgError it
+    gives NaN.
+
     See Also
     --------
     record : one path, as an object that can be printed, differentiated and inspected.
@@ -211,12 +214,9 @@ class Jit(Transformed):
                         f"jit: the static argument {k!r} is a {type(x).__name__}, which is not "
                         "hashable; pass it as data, or as a tuple"
                     ) from None
-            fixed = (
-                fixed_args,
-                fixed_names,
-                tuple(type(x) for _, x in (*fixed_args, *fixed_names)),
-            )
-        key: list[Any] = [structure, fixed]
+            fixed = (fixed_args, fixed_names)
+        exact = tuple((k, _exactly(x)) for part in fixed for k, x in part)
+        key: list[Any] = [structure, exact]
         data = []
         places = []
         for k, x in enumerate(leaves):
@@ -333,8 +333,17 @@ class _Signature:
         self, owner: Jit, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any
     ) -> Any:
         receiver = args[0] if args and how is not None and not is_data(args[0]) else None
+        others: list[Any] = []
+        if how is not None:
+            leaves, _, places, fixed = how
+            others += [x for k, x in enumerate(leaves) if k not in set(places)]
+            others += [x for part in fixed for _, x in part]
         recording = record_call(
-            owner._function, data, _rebuild(args, kwargs, how), _as_receiver(receiver)
+            owner._function,
+            data,
+            _rebuild(args, kwargs, how),
+            _as_receiver(receiver),
+            others=others,
         )
         path = recording.path
         if path is None:
@@ -471,6 +480,15 @@ class _Ref:
             return False
         x = self.ref()
         return x is not None and x is other.ref()
+
+
+def _exactly(x: Any) -> Any:
+    """A hashable stand-in for a static argument that tells 1 from 1.0 and True, 0.0 from -0.0."""
+    if type(x) is tuple:
+        return (tuple, *map(_exactly, x))
+    if isinstance(x, (float, complex)):
+        return (type(x), repr(x))
+    return (type(x), x)
 
 
 def _fixed_key(x: Any) -> Any:

@@ -103,6 +103,7 @@ class Names:
 def outer_names(
     function: Callable[..., Any],
     receiver: Any = None,
+    others: Sequence[Any] = (),
 ) -> list[tuple[Place, Any, bool]]:
     """Find what `function` reads from outside.
 
@@ -112,6 +113,8 @@ def outer_names(
         A Python function, a method, a partial, a transformed function, an object with ``__call__``.
     receiver : object, optional
         The first argument, where that is an object and not data (``self``).
+    others : sequence
+        Other objects among the arguments.
 
     Returns
     -------
@@ -125,7 +128,11 @@ def outer_names(
         There is more than can be watched.
     """
     walk = _Walk()
-    walk.function(function, receiver)
+    pending = [(function, receiver)]
+    for x in others:
+        if x is not receiver and not _is_plain(x):
+            walk.value(walk.receiver_root(x), "an argument", x, pending)
+    walk.functions(pending)
     return list(walk.found.values())
 
 
@@ -162,8 +169,8 @@ class _Walk:
 
     # --------------------------------------------------------------------------- functions
 
-    def function(self, f: Any, receiver: Any = None) -> None:
-        pending = [(f, receiver)]
+    def functions(self, pending: list) -> None:
+        """Look into functions, each with its receiver, and what they reach."""
         while pending:
             f, receiver = pending.pop()
             if (id(f), id(receiver)) in self.seen:
@@ -205,27 +212,43 @@ class _Walk:
                 self.value(place, f"default of {name}", x, pending)
 
     def code(
-        self, code: types.CodeType, f: types.FunctionType, receiver: Any, pending: list
+        self,
+        code: types.CodeType,
+        f: types.FunctionType,
+        receiver: Any,
+        pending: list,
     ) -> None:
         cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
-        first = code.co_varnames[0] if code.co_argcount else None
-        own = first if code is f.__code__ else None
+        # Functions inside of f know its first argument by the same name.
+        own = f.__code__.co_varnames[0] if f.__code__.co_argcount else None
+        if receiver is not None and "super" in code.co_names:
+            for kind in type(receiver).__mro__[1:]:
+                for name in code.co_names:
+                    thing = kind.__dict__.get(name)
+                    if isinstance(thing, types.FunctionType) and not _opaque(thing):
+                        place = f"{self.root(kind)}.__dict__[{name!r}]"
+                        self.identity(place, f"{kind.__name__}.{name}", thing)
+                        pending.append((thing, receiver))
         reads = _chains(code)
         for kind, name, attributes, used in reads:
             if kind == "global":
-                if name in f.__globals__:
-                    base = f"{self.root(f.__globals__)}[{name!r}]"
-                    value = f.__globals__[name]
-                else:
+                if name not in f.__globals__:
+                    # One of Python's own names, as long as nobody defines it.
+                    place = f"({name!r} in {self.root(f.__globals__)})"
+                    self.value(place, name, False, pending)
                     continue
-            elif kind == "cell":
-                if name not in cells:
-                    continue
+                base = f"{self.root(f.__globals__)}[{name!r}]"
+                value = f.__globals__[name]
+            elif kind == "cell" and name in cells:
                 value = _cell(cells[name])
                 if value is _UNBOUND:
                     continue
                 base = f"{self.root(cells[name])}.cell_contents"
-            elif kind == "local" and name == own and receiver is not None:
+            elif (
+                name == own
+                and receiver is not None
+                and (kind == "cell" or (kind == "local" and code is f.__code__))
+            ):
                 value = receiver
                 base = self.receiver_root(receiver)
             else:
@@ -233,7 +256,7 @@ class _Walk:
             self.chain(base, name, value, attributes, used, pending)
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
-                self.code(constant, f, None, pending)
+                self.code(constant, f, receiver, pending)
 
     def chain(
         self,
@@ -262,8 +285,8 @@ class _Walk:
             except Exception:
                 return
             if isinstance(inner, types.MethodType) and inner.__self__ is value:
-                if not isinstance(value, type):
-                    pending.append((inner.__func__, value))
+                self.identity(f"{base}.{attribute}.__func__", f"{label}.{attribute}", inner.__func__)
+                pending.append((inner.__func__, value))
                 return
             if callable(inner) and getattr(inner, "__self__", None) is not None:
                 return
@@ -272,6 +295,10 @@ class _Walk:
         self.value(base, label, value, pending, used)
 
     # --------------------------------------------------------------------------- values
+
+    def identity(self, expression: str, label: str, value: Any) -> None:
+        """Watch that a place holds the very same function."""
+        self.found.setdefault(expression, (Place(expression, self.scope, label), value, False))
 
     def value(
         self,
@@ -336,6 +363,10 @@ class _Walk:
     ) -> None:
         """Everything that an object of the user's may be asked for."""
         names = dict.fromkeys(getattr(value, "__dict__", ()))
+        if hasattr(value, "__dict__"):
+            # What is not there yet may be asked for as well.
+            self.value(f"tuple(vars({expression}))", f"{label}'s attributes", tuple(names), pending)
+        self.identity(f"type({expression})", f"{label}'s class", type(value))
         for kind in type(value).__mro__:
             if _is_library(kind.__module__):
                 continue
@@ -343,6 +374,8 @@ class _Walk:
             names.update(dict.fromkeys((slots,) if isinstance(slots, str) else slots))
             for name, thing in kind.__dict__.items():
                 if isinstance(thing, types.FunctionType):
+                    place = f"{self.root(kind)}.__dict__[{name!r}]"
+                    self.identity(place, f"{kind.__name__}.{name}", thing)
                     pending.append((thing, value))
                 elif isinstance(thing, property):
                     if thing.fget is not None:
@@ -357,6 +390,9 @@ class _Walk:
             if inner is _UNBOUND:
                 continue
             if isinstance(inner, types.MethodType) and inner.__self__ is value:
+                self.identity(
+                    f"{expression}.{name}.__func__", f"{label}.{name}", inner.__func__
+                )
                 pending.append((inner.__func__, value))
                 continue
             place = f"getattr({expression}, {name!r})"
@@ -575,7 +611,7 @@ def _same(a: Any, b: Any) -> bool:
 class _Held:
     """What a container held: of which type, how many or under which keys, and its plain values."""
 
-    __slots__ = ("keys", "kept", "kind", "size")
+    __slots__ = ("kept", "keys", "kind", "size")
 
     def __init__(self, value: Any):
         self.kind = type(value)

@@ -14,6 +14,7 @@ import numpy as np
 from autodiff import trees
 from autodiff._kernels import tracer as kernel
 from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave_transform
+from autodiff.errors import ArgumentError
 from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.replay.executors import GuardFailed
@@ -141,6 +142,10 @@ def is_data(x: Any) -> bool:
         return True
     if isinstance(x, np.generic):
         return x.dtype.kind in "biufc"
+    if isinstance(x, (np.ma.MaskedArray, np.matrix)):
+        raise ArgumentError(
+            f"a {kind.__name__} computes by rules of its own; give it as np.asarray(x)"
+        )
     return isinstance(x, np.ndarray)
 
 
@@ -150,6 +155,7 @@ def record_call(
     rebuild: Callable[[list[Any]], tuple[tuple, dict]],
     receiver: Any = None,
     named_arrays: Sequence[tuple[np.ndarray, Callable[[], Any]]] = (),
+    others: Sequence[Any] = (),
 ) -> Recording:
     """Run `f` once on recording handles.
 
@@ -164,6 +170,8 @@ def record_call(
         The object whose attributes f reads as ``self``.
     named_arrays : sequence of (array, callable)
         Arrays that are fetched anew at each call, besides those that f's code names.
+    others : sequence
+        Objects among the arguments that are no data.
 
     Returns
     -------
@@ -171,7 +179,7 @@ def record_call(
     """
     unwatched = None
     try:
-        places = outer_names(f, receiver)
+        places = outer_names(f, receiver, others)
     except Incomplete as error:
         places, unwatched = [], str(error)
     contents = {id(x): Content(x) for _, x, _ in places if isinstance(x, np.ndarray)}
@@ -201,7 +209,7 @@ def record_call(
         trace.close()
         leave_transform()
         set_live_arrays(before)
-    payloads = [_eager_result(y, leaves) for y, _ in reads]
+    payloads = [_eager_result(y, var, leaves) for y, var in reads]
     result = trees.unflatten(structure, payloads)
     equations = trace.equations
     if _outer_tracer(equations, payloads):
@@ -220,7 +228,7 @@ def record_call(
             equations,
             trace.guards,
             variables,
-            [y if var is None else var for y, var in reads],
+            [_constant(y) if var is None else var for y, var in reads],
             alive,
         )
     )
@@ -253,14 +261,16 @@ def _readable(x: Any) -> Any:
     return x if type(x) is not np.ndarray and not isinstance(x, np.ndarray) else np.asarray(x)
 
 
-def _eager_result(y: Any, leaves: Sequence[Any]) -> Any:
+def _eager_result(y: Any, recorded: Any, leaves: Sequence[Any]) -> Any:
     """What the recording call returns for a payload: nothing that the caller owns already."""
     if isinstance(y, float) and type(y) is float:
         return np.float64(y)
     if type(y) is complex:
         return np.complex128(y)
-    if isinstance(y, np.ndarray) and any(
-        y is x or (isinstance(x, np.ndarray) and np.may_share_memory(x, y)) for x in leaves
+    if isinstance(y, np.ndarray) and (
+        recorded is None
+        or y.base is not None
+        or any(y is x or (isinstance(x, np.ndarray) and np.may_share_memory(x, y)) for x in leaves)
     ):
         return y.copy()
     return y

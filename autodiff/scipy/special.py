@@ -18,7 +18,7 @@ import numpy as np
 from autodiff._kernels.tracer import shape_of
 from autodiff.numpy.contracting import operand
 from autodiff.numpy.overloading import holds_tracer
-from autodiff.primitives import elementwise, special
+from autodiff.primitives import special
 from autodiff.primitives.elementwise import digamma, erf, erfc, expit, gammaln, polygamma
 from autodiff.primitives.special import (
     beta,

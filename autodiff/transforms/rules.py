@@ -150,7 +150,7 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
 
 
 def unchanging(x: Any) -> Any:
-    """What user code gets, and a sweep may read later: a copy of an ndarray that others write into."""
+    """What user code gets, and a sweep may read later: of an ndarray a copy of its own."""
     return x.copy("K") if type(x) is np.ndarray else x
 
 
