@@ -122,7 +122,7 @@ class Assumption:
     """What Python took from a traced value while the program was recorded.
 
     The program is right for a call only where `variable` has `value` again, compared as `kind`
-    says: ``"bool"`` by truth, ``"int"``, ``"index"`` and ``"shape"`` by value.
+    says: ``"bool"`` and ``"bounds"`` (indices lie inside) by truth, ``"int"``, ``"index"`` and ``"shape"`` by value.
     """
 
     __slots__ = ("kind", "position", "source", "value", "variable")
@@ -136,7 +136,7 @@ class Assumption:
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is what was assumed."""
-        if self.kind == "bool":
+        if self.kind in ("bool", "bounds"):
             return bool(value) == bool(self.value)
         return bool(np.all(np.asarray(value) == np.asarray(self.value)))
 
@@ -303,7 +303,7 @@ class Program:
                 use(y, "an output")
         for guard in self.assumptions:
             use(guard.variable, "a guard")
-            if guard.kind not in ("bool", "int", "index", "shape"):
+            if guard.kind not in ("bool", "bounds", "int", "index", "shape"):
                 raise ProgramError(f"nothing is known about a guard of kind {guard.kind!r}")
             if guard.kind != "shape" and guard.variable.size != 1:
                 raise ProgramError(f"a guard of kind {guard.kind} on {guard.variable.type_name}")

@@ -472,38 +472,46 @@ def _chains(code: types.CodeType) -> tuple[tuple[str, str, tuple[str, ...], bool
             kind = "global"
         elif op in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"):
             kind = "cell"
-        elif op.startswith("LOAD_FAST"):
+        elif op.startswith(("LOAD_FAST", "STORE_FAST_LOAD_FAST")):
             kind = "local"
         else:
             continue
         if _only_counts(operations, k):
             continue
-        names = instruction.argval
+        names = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+        if op.startswith("STORE_FAST"):
+            names = names[1:]
         attributes = []
         j = k + 1
         while j < len(instructions) and operations[j] in ("LOAD_ATTR", "LOAD_METHOD"):
             attributes.append(instructions[j].argval)
             j += 1
+        for name in names[:-1]:
+            found[kind, name, (), False] = None
+        if j < len(instructions) and operations[j] in ("STORE_ATTR", "DELETE_ATTR"):
+            # `self.last = y` reads nothing.
+            continue
         # `w[i]`: the index is loaded by one instruction in the common cases.
         used = any(
             operations[m] == "BINARY_SUBSCR" or instructions[m].argrepr == "[]"
             for m in (j, j + 1)
             if m < len(instructions)
         ) or (j < len(instructions) and operations[j] in ("COMPARE_OP", "FOR_ITER", "GET_ITER"))
-        for name in names if isinstance(names, tuple) else (names,):
-            if isinstance(name, str):
-                found[kind, name, tuple(attributes), used] = None
+        if isinstance(names[-1], str):
+            found[kind, names[-1], tuple(attributes), used] = None
     return tuple(found)
 
 
 def _only_counts(operations: list[str], k: int) -> bool:
-    """Whether what is loaded here is only counted up: ``n += 1`` or ``calls[0] += 1``.
+    """Whether what is loaded here is only counted up: ``n += 1``, ``self.n += 1``, ``c[0] += 1``.
 
     That is something that f does, not something that it reads; recordings do it, replays do not.
     """
     after = operations[k + 1 : k + 10]
     if len(after) >= 3 and after[0] == "LOAD_CONST" and after[1] == "BINARY_OP":
         return after[2] in ("STORE_GLOBAL", "STORE_DEREF", "STORE_NAME")
+    if after[:2] == ["COPY", "LOAD_ATTR"] and after[3:6] == ["BINARY_OP", "SWAP", "STORE_ATTR"]:
+        return after[2].startswith(("LOAD_CONST", "LOAD_SMALL_INT"))
     item = ["LOAD_CONST", "COPY", "COPY", "SUBSCRIPT", "LOAD_CONST", "BINARY_OP", "SWAP", "SWAP"]
     found = list(after[:9])
     if len(found) == 9 and found[3] in ("BINARY_SUBSCR", "BINARY_OP"):

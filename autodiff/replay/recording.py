@@ -15,6 +15,7 @@ from autodiff import trees
 from autodiff._kernels import tracer as kernel
 from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave_transform
 from autodiff.errors import ArgumentError
+from autodiff.lowering.bounds import with_bounds
 from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.replay.executors import GuardFailed
@@ -243,7 +244,7 @@ def record_call(
         v.number: fetches[numbers[id(array)]]
         for v, array in zip(program.captured[: program.live], used, strict=True)
     }
-    program = simplify(program)
+    program = simplify(with_bounds(program))
     names.live = [fetched(kept[v.number]) for v in program.captured[: program.live]]
     kinds = [
         None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)

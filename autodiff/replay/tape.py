@@ -291,7 +291,7 @@ def _fits(x: Any, v: Variable) -> bool:
 
 def _decided(guard: Any, value: Any) -> bool:
     """Ask a value what Python had asked it; a handle takes note."""
-    if guard.kind == "bool":
+    if guard.kind in ("bool", "bounds"):
         return bool(value) == bool(guard.value)
     if guard.kind in ("int", "index"):
         return int(value) == int(guard.value)
@@ -303,6 +303,8 @@ def _decided(guard: Any, value: Any) -> bool:
 def _changed(name: str, failed: GuardFailed) -> str:
     guard = failed.args[0]
     where = f" at {guard.source[0]}:{guard.source[1]}" if guard.source else ""
+    if guard.kind == "bounds":
+        return f"an index is out of bounds{where}"
     return (
         f"the tape of {name} took {guard.kind} of a value{where} and got {guard.value!r}, which it "
         "is not for these arguments: they take another path. Use autodiff.jit, which records each "

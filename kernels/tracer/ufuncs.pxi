@@ -1,0 +1,133 @@
+# Ufunc calls with keywords, and ufunc methods.
+
+
+cdef bint any_traced(tuple operands):
+    for x in operands:
+        if type(x) is Tracer:
+            if level_now(<Tracer> x) > 0:
+                return True
+        elif type(x) is list or type(x) is tuple:
+            if any_traced(tuple(x)):
+                return True
+    return False
+
+
+cdef object lower_all(object x):
+    """Replace untraced handles in nested lists and tuples by their arrays."""
+    if type(x) is tuple:
+        return tuple([lower_all(v) for v in x])
+    if type(x) is list:
+        return [lower_all(v) for v in x]
+    return lower(x)
+
+
+cdef object ufunc_call(Elementwise row, tuple operands, dict keywords):
+    """A row called with NumPy's ufunc keywords."""
+    cdef object out = None, where = True, dtype = None, result
+    keywords = dict(keywords)
+    if len(operands) == row.nin + 1:
+        keywords["out"] = operands[row.nin]
+        operands = operands[:row.nin]
+    if len(operands) != row.nin:
+        raise TypeError(f"{row.name}() takes from {row.nin} to {row.nin + 1} positional arguments "
+                        f"but {len(operands)} were given")
+    out = keywords.pop("out", None)
+    if type(out) is tuple:
+        out = out[0]
+    where = keywords.get("where", True)
+    if not any_traced(operands) and not (type(where) is Tracer) and not (
+            type(out) is Tracer and level_now(<Tracer> out) > 0):
+        operands = tuple([lower(x) for x in operands])
+        if out is None:
+            return row.ufunc(*operands, **keywords)
+        if type(out) is Tracer:
+            set_item(<Tracer> out, Ellipsis, row.ufunc(*operands, **keywords))
+            return out
+        return row.ufunc(*operands, out=out, **keywords)
+    keywords.pop("where", None)
+    dtype = keywords.pop("dtype", None)
+    for name, value in keywords.items():
+        if not ((name == "casting" and value == "same_kind") or (name == "order" and value == "K")
+                or (name == "subok")):
+            raise TypeError(f"`{row.name}` of a traced value does not take `{name}={value!r}`")
+    if out is not None and type(out) is not Tracer:
+        raise TypeError(
+            f"`{row.name}(…, out=…)`: a plain ndarray cannot take a traced result, its derivative "
+            "would be lost. Make the array with `autodiff.numpy.zeros` or "
+            "`autodiff.numpy.empty`, or use the returned value.")
+    if dtype is not None:
+        operands = tuple([primitives.by_name["astype"](x, dtype=np.dtype(dtype)) for x in operands])
+    result = apply(row, operands, None)
+    if where is not True:
+        if out is None:
+            raise TypeError(f"`{row.name}(…, where=…)` of a traced value needs `out=`: elements "
+                            "where the mask is False have no value otherwise")
+        result = primitives.by_name["select"](where, result, out)
+    if out is not None:
+        set_item(<Tracer> out, Ellipsis, result)
+        return out
+    return result
+
+
+def ufunc_method(ufunc, str method, tuple operands, dict keywords):
+    """`np.add.reduce(x)` and its kin."""
+    cdef object function
+    cdef str name = ufunc.__name__
+    if not any_traced(operands):
+        if isinstance(ufunc, Elementwise):
+            ufunc = (<Elementwise> ufunc).ufunc
+        if method == "at" and type(operands[0]) is Tracer:
+            function = ufunc_methods.get((name, method))
+            if function is not None:
+                return function(*operands, **keywords)
+        return getattr(ufunc, method)(*[lower(x) for x in operands], **keywords)
+    function = ufunc_methods.get((name, method))
+    if function is None and method == "outer" and ufunc.nin == 2 and not keywords:
+        a, b = operands
+        a = as_operand(a, find_ufunc(ufunc)) if type(a) is not Tracer else a
+        ones = (1,) * ndim_of(b)
+        if ones and ndim_of(a):
+            a = primitives.by_name["reshape"](a, shape=shape_of(a) + ones)
+        return find_ufunc(ufunc)(a, b)
+    if function is None:
+        raise error("UnsupportedFunctionError")(
+            f"`numpy.{name}.{method}` is not supported on traced values yet; write it with "
+            "supported functions")
+    return function(*operands, **keywords)
+
+
+cdef object array_ufunc(object ufunc, str method, tuple inputs, dict keywords):
+    cdef object function
+    if method == "__call__":
+        function = ufunc_functions.get(ufunc)
+        if function is None:
+            function = find_ufunc(ufunc)
+        if type(function) is Elementwise:
+            if not keywords:
+                return apply(<Primitive> function, inputs, None)
+            return ufunc_call(<Elementwise> function, inputs, keywords)
+        out = keywords.get("out")
+        if type(out) is tuple and len(out) == 1:
+            keywords = dict(keywords, out=out[0])
+        return function(*inputs, **keywords)
+    return ufunc_method(ufunc, method, inputs, keywords)
+
+
+cdef object find_ufunc(object ufunc):
+    """Look a ufunc up by name, once (SciPy's are not known before SciPy is loaded)."""
+    cdef object function
+    if isinstance(ufunc, Elementwise):
+        return ufunc
+    function = array_functions.get(ufunc)
+    if function is None:
+        function = ufunc_functions.get(ufunc.__name__)
+    if function is None:
+        code = loops.code_of(ufunc.__name__)
+        if code >= 0:
+            function = primitives.rows[code]
+    if function is None:
+        raise error("UnsupportedFunctionError")(
+            f"the ufunc `{ufunc.__name__}` is not supported on traced values yet. Write it with "
+            "supported NumPy functions, or give it a derivative with `autodiff.primitive`.")
+    ufunc_functions[ufunc] = function
+    return function
