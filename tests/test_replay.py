@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import inspect
 import os
@@ -689,3 +690,316 @@ def test_recursion_and_cycles():
         model.rate = loop[0] = float(k // 2)
         same(model.run(x), x * model.rate + 3)
         same(f(x), x * loop[0])
+
+
+# --- what a function reads ----------------------------------------------------------------------
+
+
+class Model:
+    """Attributes of every kind, read in every way."""
+
+    rate = 2.0
+
+    def __init__(self):
+        self.w = np.ones(3)
+        self.k = 2.0
+        self.inner = types.SimpleNamespace(k=3.0, w=np.ones(3))
+        self.calls = 0
+
+    def through_alias(self, x):
+        me = self
+        return x * me.k * me.rate * me.inner.k
+
+    def in_comprehension(self, x):
+        return sum(x * self.k for _ in range(2)) + (lambda: self.w)()
+
+    def handed_on(self, x):
+        return use(self, x)
+
+    def counted(self, x):
+        self.calls += 1
+        return x * self.k
+
+
+class Child(Model):
+    """Reaches the parent's method by super()."""
+
+    def through_alias(self, x):
+        return super().through_alias(x) * 2
+
+
+def use(model, x):
+    return x * model.k * model.w + getattr(model, "late", 1.0)
+
+
+def add_late(model):
+    model.late = 5.0
+
+
+OBJECT_CHANGES = {
+    "number": lambda m: setattr(m, "k", 7.0),
+    "array written": lambda m: m.w.fill(4.0),
+    "array rebound": lambda m: setattr(m, "w", np.arange(3.0)),
+    "inner": lambda m: setattr(m.inner, "k", 9.0),
+    "class attribute": lambda m: setattr(m, "rate", 8.0),
+    "new attribute": add_late,
+    "class": lambda m: setattr(m, "__class__", Model),
+}
+
+
+@pytest.mark.parametrize("change", OBJECT_CHANGES)
+@pytest.mark.parametrize("method", ["through_alias", "in_comprehension", "handed_on", "counted"])
+@pytest.mark.parametrize("reached", ["method", "closure", "list", "dict", "argument", "partial"])
+def test_objects_are_watched(reached, method, change):
+    model = Child()
+    x = np.array([1.0, 2.0, 3.0])
+    held = {"list": [model], "dict": {(1, 2): model}}
+    f = {
+        "method": getattr(model, method),
+        "closure": lambda x: getattr(Child, method)(model, x),
+        "list": lambda x: [getattr(Child, method)(m, x) for m in held["list"]],
+        "dict": lambda x: getattr(Child, method)(held["dict"][1, 2], x),
+        "argument": lambda x, m=None: getattr(Child, method)(m, x),
+        "partial": functools.partial(lambda m, x: getattr(Child, method)(m, x), model),
+    }[reached]
+    given = {"m": model} if reached == "argument" else {}
+    g = jit(f)
+    for _ in range(3):
+        same(g(x, **given), f(x, **given))
+    OBJECT_CHANGES[change](model)
+    if reached == "method":
+        f = functools.partial(getattr(type(model), method), model)
+        if change == "class":
+            # A bound method keeps its function.
+            return
+    for _ in range(3):
+        same(g(x, **given), f(x, **given))
+
+
+def test_counting_up_is_not_reading():
+    model = Model()
+    g = jit(model.counted)
+    for _ in range(5):
+        g(np.ones(2))
+    assert g.paths == 1
+
+
+def watched():
+    """Name: (f, changes), each change followed by calls."""
+    key, state = (1, 2), {(1, 2): np.ones(3), 2.5: np.ones(3), 3: 2.0}
+    yield (
+        "dict keys",
+        lambda x: x * state[key] * state[2.5] * state[3],
+        [
+            lambda: state.__setitem__(key, np.arange(3.0)),
+            lambda: state[2.5].fill(3.0),
+            lambda: state.__setitem__(3, 5.0),
+        ],
+    )
+    members = {1.0, 2.0}
+    yield "set", lambda x: x * sum(members), [lambda: members.add(5.0)]
+    queue = collections.deque([1.0, 2.0])
+    yield "deque", lambda x: x * queue[0], [lambda: queue.appendleft(7.0)]
+    long = [1.0] * 20_000
+    yield "long list", lambda x: x * sum(long), [lambda: long.__setitem__(-1, 7.0)]
+    maybe: dict = {}
+    yield (
+        "absent key",
+        lambda x: x * maybe["k"] if "k" in maybe else x * maybe.get("z", 7.0),
+        [
+            lambda: maybe.update(z=2.0),
+            lambda: maybe.update(k=3.0),
+            lambda: maybe.pop("k"),
+        ],
+    )
+    order = {"a": 1.0, "b": 2.0}
+    yield (
+        "order of a dict",
+        lambda x: x * next(iter(order.values())),
+        [lambda: order.update(a=order.pop("a"))],
+    )
+    twice = [[1.0], None]
+    twice[1] = twice[0]
+    yield (
+        "one list in two places",
+        lambda x: x * twice[0][0] * twice[1][0],
+        [lambda: twice.__setitem__(1, [5.0])],
+    )
+    raw = bytearray(b"ab")
+    yield "bytearray", lambda x: x * raw[0], [lambda: raw.__setitem__(0, 3)]
+    scope: dict = {"np": np}
+    exec("def f(x):\n    return x * abs(-2.0)", scope)
+    yield "builtin", scope["f"], [lambda: scope.update(abs=lambda x: 10.0)]
+
+
+@pytest.mark.parametrize("name", [name for name, _, _ in watched()])
+def test_containers_are_watched(name):
+    f, changes = next((f, changes) for n, f, changes in watched() if n == name)
+    x = np.array([1.0, 2.0, 3.0])
+    g = jit(f)
+    for change in (lambda: None, *changes):
+        change()
+        for _ in range(3):
+            same(g(x), f(x))
+
+
+def test_function_among_the_arguments_is_watched():
+    scale = 2.0
+
+    def double(x):
+        return x * scale
+
+    g = jit(lambda x, h: h(x))
+    h = jit(lambda x, h: h(x), static_argnums=1)
+    for scale in (2.0, 3.0):
+        for _ in range(3):
+            same(g(np.ones(2), double), double(np.ones(2)))
+            same(h(np.ones(2), double), double(np.ones(2)))
+
+
+def test_static_arguments_are_told_apart():
+    g = jit(lambda x, n: x * np.copysign(1.0, n[0]) + (n[0] if type(n[0]) is int else 7.0), 1)
+    f = g.__wrapped__
+    for n in ((1,), (1.0,), (True,), (0.0,), (-0.0,)):
+        for _ in range(3):
+            same(g(np.ones(2), n), f(np.ones(2), n))
+
+
+WRITERS = {
+    "item": lambda buffer: buffer.__setitem__(0, buffer[0] + 1),
+    "out": lambda buffer: np.add(buffer, 1, out=buffer),
+}
+
+
+@pytest.mark.parametrize("how", WRITERS)
+def test_a_function_that_writes_what_it_reads_runs_eagerly(how):
+    def run(wrap):
+        buffer = np.zeros(3)
+
+        def f(x):
+            WRITERS[how](buffer)
+            return x * buffer
+
+        g = wrap(f)
+        return [g(np.ones(3)) for _ in range(6)]
+
+    with pytest.warns(ReplayWarning, match="changes"):
+        found = run(jit)
+    same(found, run(lambda f: f))
+
+
+def test_what_is_filled_once_is_replayed():
+    cache: list = []
+
+    def f(x):
+        if not cache:
+            cache.append(np.full(3, 2.0))
+        return x * cache[0]
+
+    g = jit(f)
+    for _ in range(4):
+        same(g(np.ones(3)), np.full(3, 2.0))
+    assert g.paths == 1
+    cache[0][:] = 5.0
+    same(g(np.ones(3)), np.full(3, 5.0))
+
+
+def test_too_much_to_watch_runs_eagerly():
+    things = [types.SimpleNamespace(k=float(k)) for k in range(3_000)]
+    g = jit(lambda x: x * sum(t.k for t in things))
+    with pytest.warns(ReplayWarning, match="reads more than"):
+        first = g(np.ones(2))
+    things[-1].k += 1.0
+    same(g(np.ones(2)), first + 1.0)
+
+
+# --- results belong to the caller ---------------------------------------------------------------
+
+
+def test_results_are_nobody_elses():
+    weights = np.ones(3)
+    g = jit(lambda x: (x, x + 0, weights, x.reshape(3, 1), np.ones(3), autodiff.numpy.ones(3)))
+    for _ in range(4):
+        x = np.array([1.0, 2.0, 3.0])
+        results = g(x)
+        same(results, (x, x, np.ones(3), x.reshape(3, 1), np.ones(3), np.ones(3)))
+        for y in results:
+            y[...] = 9.0
+        np.testing.assert_array_equal(x, [1.0, 2.0, 3.0])
+        np.testing.assert_array_equal(weights, 1.0)
+
+
+@pytest.mark.parametrize("n", [2_000, 40_000])
+def test_arguments_anywhere_in_memory(n):
+    block = np.zeros(2 * n + 8)
+    g = jit(lambda x, y: (x - y).sum())
+    for k in range(10):
+        x = block[k % 5 : k % 5 + n]
+        x[:] = RNG.normal(size=n)
+        y = RNG.normal(size=2 * n)[:: -2 if k % 2 else 2]
+        same(g(x, y), (x - y).sum(), rtol=1e-9)
+
+
+# --- errors that depend on values ---------------------------------------------------------------
+
+
+def outcome(f, *args):
+    try:
+        return f(*args)
+    except (IndexError, OverflowError) as error:
+        return type(error)
+
+
+INDEXED = {
+    "read": lambda x, i: x[i],
+    "take": lambda x, i: np.take(x, i, axis=0),
+    "write": lambda x, i: autodiff.numpy.where(x > 0, x, 0.0).__setitem__(i, 1.0),
+    "gradient": lambda x, i: grad(lambda x: np.sum(x[i] ** 2))(x),
+}
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_an_index_out_of_bounds_raises(name):
+    f, x = INDEXED[name], np.array([1.0, 2.0, 3.0])
+    g = jit(f)
+    for _ in range(3):
+        for i in (0, -3, 2, 3, -4, 1):
+            a, b = outcome(g, x, i), outcome(f, x, i)
+            assert a is b if isinstance(b, type) or b is None else np.array_equal(a, b)
+        indices = np.array([0, 2]), np.array([0, 5])
+        for i in indices if name != "write" else ():
+            a, b = outcome(g, x, i), outcome(f, x, i)
+            assert a is b if isinstance(b, type) else np.array_equal(a, b)
+    tape = record(INDEXED["read"], x, 1)
+    with pytest.raises(errors.PathChanged, match="out of bounds"):
+        tape(x, 3)
+
+
+def test_python_ints_beyond_a_small_dtype():
+    f = jit(lambda x, s: (x > s, x == s))
+    g = jit(lambda x, s: x + s)
+    x = np.array([1, 2, 3], np.int8)
+    for _ in range(3):
+        for s in (2, 1000, -1000):
+            same(f(x, s), (x > s, x == s))
+            assert outcome(g, x, s) is OverflowError if abs(s) > 127 else True
+    same(g(x, 2), x + 2)
+
+
+def test_arrays_with_rules_of_their_own_are_refused():
+    with pytest.raises(errors.ArgumentError, match="asarray"):
+        jit(lambda x: x * 2)(np.ma.masked_array([1.0, 2.0], [0, 1]))
+
+
+def test_print_names_the_users_lines():
+    def f(x):
+        y = np.sin(x)
+        return np.sum(y * y)
+
+    first = f.__code__.co_firstlineno
+    text = str(record(grad(f), np.ones(2)))
+    name = os.path.basename(__file__)
+    assert f"# {name}:{first + 1}" in text
+    assert f"# derivative of {name}:{first + 1}" in text
+    assert f"# derivative of {name}:{first + 2}" in text
+    assert "[1:, 0]" in str(record(lambda x: x[1:, 0], np.ones((2, 2))))

@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 
+import autodiff
 from autodiff.lowering import Program, Step, Variable
 from autodiff.xla import LONGEST, Executable, TooLong, Unavailable, compile_program
 from autodiff.xla.seam import check_version
@@ -140,3 +141,111 @@ with warnings.catch_warnings(record=True) as caught:
 assert len(caught) == 1 and "jaxlib" in str(caught[0].message), caught
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# --- LAPACK -------------------------------------------------------------------------------------
+
+RANDOM = np.random.default_rng(5)
+
+
+def matrices(shape, dtype, definite=False):
+    x = RANDOM.normal(size=shape)
+    if np.dtype(dtype).kind == "c":
+        x = x + 1j * RANDOM.normal(size=shape)
+    if definite:
+        x = x @ np.conj(np.swapaxes(x, -1, -2)) + 2 * np.eye(shape[-1])
+    return x.astype(dtype)
+
+
+FACTORED = {
+    "solve": lambda a: np.linalg.solve(a, np.ones((*a.shape[:-1], 2))),
+    "solve one": lambda a: np.linalg.solve(a, np.arange(a.shape[-1]) + 1.0),
+    "solve stack": lambda a: np.linalg.solve(a, np.ones((3, a.shape[-1], 1))[:1]),
+    "inv": np.linalg.inv,
+    "slogdet": lambda a: tuple(np.linalg.slogdet(a)),
+    "det": np.linalg.det,
+    "cholesky": np.linalg.cholesky,
+    "cholesky, upper": lambda a: np.linalg.cholesky(a, upper=True),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "c16", "c8"])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (5, 5), (20, 20), (3, 4, 4), (2, 3, 2, 2), (0, 0)], ids=str
+)
+@pytest.mark.parametrize("name", FACTORED)
+def test_factorisations(name, shape, dtype):
+    f = FACTORED[name]
+    a = matrices(shape, dtype, "cholesky" in name)
+
+    def weighed(a):
+        y = f(a)
+        y = y if isinstance(y, tuple) else (y,)
+        return sum(np.sum(np.real(v * np.conj(v)) * 0.5 + np.real(v)) for v in y)
+
+    rtol = 1e-9 if a.dtype.itemsize // (1 + (a.dtype.kind == "c")) == 8 else 5e-2
+    for g in (f, lambda a: autodiff.vjp(weighed, a)[1](1.0)):
+        replay = autodiff.jit(g)
+        expected = replay(a)
+        found = replay(a)
+        (path,) = next(iter(replay._flat.values())).paths
+        assert path.executor.name == ("numpy" if name == "det" and g is not f else "xla")
+        for x, y in zip(*(autodiff.trees.flatten(t)[0] for t in (found, expected)), strict=True):
+            assert x.dtype == y.dtype and np.shape(x) == np.shape(y)
+            np.testing.assert_allclose(x, y, rtol, rtol * np.max(np.abs(y), initial=1))
+
+
+def test_a_matrix_and_its_transpose_share_a_factorisation():
+    b = np.ones(4)
+    tape = autodiff.record(
+        autodiff.grad(lambda a: np.sum(np.linalg.solve(a, b) ** 2)), matrices((4, 4), "f8")
+    )
+    assert tape.stablehlo().count("getrf") == 1
+
+
+def test_singular_matrices_give_nan():
+    for f, a in (
+        (np.linalg.inv, np.ones((2, 2))),
+        (lambda a: np.linalg.solve(a, np.ones(2)), np.zeros((2, 2))),
+        (np.linalg.cholesky, -np.eye(2)),
+    ):
+        g = autodiff.jit(f)
+        g(np.eye(2))
+        assert np.isnan(np.tril(g(a))[0]).any()
+        np.testing.assert_allclose(g(4 * np.eye(2)), f(4 * np.eye(2)))
+    g = autodiff.jit(np.linalg.det)
+    g(np.eye(2))
+    assert g(np.ones((2, 2))) == 0.0
+
+
+# --- powers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("e", [0, 1, 2, 3, 4, 5, 7, 8, 0.5, -1, -2, 1.5])
+@pytest.mark.parametrize("form", ["operator", "power", "float_power", "array"])
+def test_powers_have_numpys_special_values(form, e, dtype):
+    f = {
+        "operator": lambda x: x**e,
+        "power": lambda x: np.power(x, float(e)),
+        "float_power": lambda x: np.float_power(x, e),
+        "array": lambda x: np.power(x, np.full(3, float(e)).astype(x.dtype)[0] * np.ones_like(x)),
+    }[form]
+    values = np.array([-np.inf, -2.0, -0.0, 0.0, 0.5, 3.3, np.inf, np.nan, 1e30, -1e30], dtype)
+    g = autodiff.jit(f)
+    rtol = 1e-13 if dtype == "f8" else 1e-5
+    with np.errstate(all="ignore"):
+        for x in (values, *(values if form == "operator" else ())):
+            g(x)
+            found, expected = g(x), f(x)
+            np.testing.assert_allclose(found, expected, rtol)
+            regular = ~np.isnan(expected)
+            np.testing.assert_array_equal(np.signbit(found)[regular], np.signbit(expected)[regular])
+            assert found.dtype == expected.dtype
+
+
+def test_powers_reach_xla_as_products():
+    text = autodiff.record(
+        autodiff.hessian(lambda x: np.sum(x**2 + x**1 + x**0 + x**-1 + x**3)), np.ones(2)
+    ).stablehlo()
+    assert "stablehlo.power" not in text

@@ -1,4 +1,8 @@
-"""Bounds: indices that are data have to lie inside, as NumPy demands and XLA does not."""
+"""Bounds: what NumPy raises an error for and XLA does not, as guards.
+
+Indices that are data have to lie inside; Python ints beside an array of a small integer dtype have
+to fit into that.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,10 @@ _POSITIONS = frozenset("argmax argmin argsort argpartition flat_nonzero".split()
 
 
 def with_bounds(program: Program) -> Program:
-    """`program` with a guard for each index array that its inputs decide.
+    """`program` with a guard for each index array, and each Python int, that its inputs decide.
 
-    Where it fails the function is run again as it is, and NumPy raises the IndexError.
+    Where one fails the function is run again as it is, and NumPy raises the IndexError.
     """
-    if not any(step.primitive.name in _FIRST_INDEX for step in program.steps):
-        return program
     fixed = {v.number for v, _ in program.fixed}
     count = 1 + max(
         (v.number for v in (*program.inputs, *program.captured)),
@@ -38,19 +40,21 @@ def with_bounds(program: Program) -> Program:
     for step in program.steps:
         places.append(len(steps))
         name = step.primitive.name
-        for index, size in _indices(step) if name in _FIRST_INDEX else ():
+        ranges = _indices(step) if name in _FIRST_INDEX else _small_integers(step)
+        for index, low, high in ranges:
             if not isinstance(index, Variable) or index.number in fixed or index.size == 0:
                 continue
-            if (index.number, size) in seen:
+            if (index.number, low, high) in seen:
                 continue
-            seen.add((index.number, size))
+            seen.add((index.number, low, high))
             made: list[Variable] = []
-            for test, operands in (
-                ("greater_equal", (index, -size)),
-                ("less", (index, size)),
+            tests: tuple[tuple[str, Any], ...] = (
+                ("greater_equal", (index, low)),
+                ("less_equal", (index, high)),
                 ("logical_and", made),
                 ("all", made),
-            ):
+            )
+            for test, operands in tests:
                 if test == "all" and index.shape == ():
                     continue
                 shape = () if test == "all" else index.shape
@@ -84,14 +88,15 @@ def with_bounds(program: Program) -> Program:
     )
 
 
-def _indices(step: Step) -> list[tuple[Any, int]]:
-    """The index arrays of a step, each with the size of the axis that it picks from."""
+def _indices(step: Step) -> list[tuple[Any, int, int]]:
+    """The index arrays of a step, each with the least and the greatest index of its axis."""
     first = _FIRST_INDEX[step.primitive.name]
     arrays = step.operands[first:]
     shape = step.params["shape"] if step.primitive.name == "scatter" else step.operands[0].shape
     if step.primitive.name == "take":
         axis = step.params["axis"]
-        return [(arrays[0], int(np.prod(shape)) if axis is None else shape[axis])]
+        size = int(np.prod(shape)) if axis is None else shape[axis]
+        return [(arrays[0], -size, size - 1)]
     found = []
     axis = 0
     remaining = iter(arrays)
@@ -99,9 +104,26 @@ def _indices(step: Step) -> list[tuple[Any, int]]:
         if entry is None:
             continue
         if entry == ARRAY:
-            found.append((next(remaining), shape[axis]))
+            found.append((next(remaining), -shape[axis], shape[axis] - 1))
         axis += 1
     return found
+
+
+def _small_integers(step: Step) -> list[tuple[Any, int, int]]:
+    """Python ints among the operands that are computed with in another integer dtype."""
+    if not getattr(step.primitive, "elementwise", False):
+        return []
+    weak = [x for x in step.operands if isinstance(x, Variable) and x.weak and x.dtype.kind == "i"]
+    if not weak:
+        return []
+    dtypes = [x.dtype for x in step.operands if hasattr(x, "dtype") and not getattr(x, "weak", 0)]
+    if not dtypes or any(d.kind not in "biu" for d in dtypes):
+        return []
+    dtype = np.result_type(*dtypes)
+    if dtype.kind == "b" or dtype == np.int64:
+        return []
+    limits = np.iinfo(dtype)
+    return [(x, int(limits.min), min(int(limits.max), np.iinfo(np.int64).max)) for x in weak]
 
 
 def _primitive(name: str) -> Any:

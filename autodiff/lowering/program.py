@@ -122,7 +122,8 @@ class Assumption:
     """What Python took from a traced value while the program was recorded.
 
     The program is right for a call only where `variable` has `value` again, compared as `kind`
-    says: ``"bool"`` and ``"bounds"`` (indices lie inside) by truth, ``"int"``, ``"index"`` and ``"shape"`` by value.
+    says: ``"bool"`` and ``"bounds"`` (integers lie in the range that is needed) by truth,
+    ``"int"``, ``"index"`` and ``"shape"`` by value.
     """
 
     __slots__ = ("kind", "position", "source", "value", "variable")
@@ -238,7 +239,7 @@ class Program:
                     yield "  # in " + " / ".join(_region_text(r) for r in region)
                 else:
                     yield "  # in f"
-            yield _with_source("  " + _step_text(step), step.source)
+            yield _with_source("  " + _step_text(step), step.source, step.primal is not None)
         for rest in guards.values():
             for guard in rest:
                 yield _with_source(f"  guard {guard}", guard.source)
@@ -381,6 +382,8 @@ def from_recording(
     starts = [variable(v) for v in inputs]
     alive = [variable(v) for v, _ in live]
     captured.update({id(array): v for v, (_, array) in zip(alive, live, strict=True)})
+    # A sweep's steps come from where the user wrote what they are the derivative of.
+    written = {v.id: e.source for e in equations for v in e.outputs}
     steps: list[Step] = []
     positions: list[int] = []
     pending = list(reversed(list(equations)))
@@ -398,7 +401,7 @@ def from_recording(
                 [operand(x) for x in equation.operands],
                 equation.params,
                 [variable(v) for v in equation.outputs],
-                equation.source,
+                written.get(equation.primal) or equation.source,
                 tuple(equation.region or ()),
                 equation.primal,
             )
@@ -441,9 +444,26 @@ def _operand_text(x: Any) -> str:
 
 def _step_text(step: Step) -> str:
     arguments = [_operand_text(x) for x in step.operands]
-    arguments += [f"{k}={_param_text(v)}" for k, v in step.params.items()]
+    arguments += [
+        _index_text(v) if k == "index" and type(v) is tuple else f"{k}={_param_text(v)}"
+        for k, v in step.params.items()
+    ]
     left = ", ".join(f"{v}: {v.type_name}" for v in step.outputs)
     return f"{left} = {step.primitive.name}({', '.join(arguments)})"
+
+
+def _index_text(index: tuple) -> str:
+    """An index as it is written; an array among the operands is a star."""
+    parts = []
+    for entry in index:
+        if type(entry) is tuple:
+            start, stop, step = ("" if k is None else str(k) for k in entry)
+            parts.append(f"{start}:{stop}" + (f":{step}" if step else ""))
+        elif entry is None or entry is Ellipsis:
+            parts.append("..." if entry is Ellipsis else "None")
+        else:
+            parts.append("*" if type(entry) is str else str(entry))
+    return f"[{', '.join(parts)}]"
 
 
 def _param_text(value: Any) -> str:
@@ -461,8 +481,9 @@ def _region_text(region: Any) -> str:
     return str(region)
 
 
-def _with_source(text: str, source: Any) -> str:
+def _with_source(text: str, source: Any, swept: bool = False) -> str:
     if not source:
         return text
     filename, line = source[0], source[1]
-    return f"{text:<60}  # {os.path.basename(str(filename))}:{line}"
+    what = "derivative of " if swept else ""
+    return f"{text:<60}  # {what}{os.path.basename(str(filename))}:{line}"

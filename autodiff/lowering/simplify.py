@@ -150,9 +150,9 @@ def with_algebra(program: Program) -> Program:
     places = []
     for step in program.steps:
         places.append(len(kept))
-        step = algebra.of(step)
-        if step is not None:
-            kept.append(step)
+        made = algebra.of(step)
+        if made is not None:
+            kept.append(made)
     places.append(len(kept))
     current = algebra.current
     return Program(

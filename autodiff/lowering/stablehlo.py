@@ -1133,8 +1133,8 @@ class Emitter:
                 f"stablehlo.cholesky {x.name}, lower = true", text, x.shape, x.dtype
             )
         else:
-            # LAPACK counts by columns. What it takes for the upper triangle of the transposed matrix
-            # is the lower one in memory: nothing has to be moved.
+            # LAPACK counts by columns: what is the upper triangle for it is the lower one in memory
+            # here, and nothing has to be moved.
             stack = x.shape[:-2]
             results = [(x.shape, x.dtype), (stack, _INT32)]
             turned = self.matrix_transpose(x)

@@ -222,12 +222,12 @@ class _Walk:
         # Functions inside of f know its first argument by the same name.
         own = f.__code__.co_varnames[0] if f.__code__.co_argcount else None
         if receiver is not None and "super" in code.co_names:
-            for kind in type(receiver).__mro__[1:]:
+            for parent in type(receiver).__mro__[1:]:
                 for name in code.co_names:
-                    thing = kind.__dict__.get(name)
+                    thing = parent.__dict__.get(name)
                     if isinstance(thing, types.FunctionType) and not _opaque(thing):
-                        place = f"{self.root(kind)}.__dict__[{name!r}]"
-                        self.identity(place, f"{kind.__name__}.{name}", thing)
+                        place = f"{self.root(parent)}.__dict__[{name!r}]"
+                        self.identity(place, f"{parent.__name__}.{name}", thing)
                         pending.append((thing, receiver))
         reads = _chains(code)
         for kind, name, attributes, used in reads:
@@ -285,7 +285,9 @@ class _Walk:
             except Exception:
                 return
             if isinstance(inner, types.MethodType) and inner.__self__ is value:
-                self.identity(f"{base}.{attribute}.__func__", f"{label}.{attribute}", inner.__func__)
+                self.identity(
+                    f"{base}.{attribute}.__func__", f"{label}.{attribute}", inner.__func__
+                )
                 pending.append((inner.__func__, value))
                 return
             if callable(inner) and getattr(inner, "__self__", None) is not None:
@@ -390,9 +392,7 @@ class _Walk:
             if inner is _UNBOUND:
                 continue
             if isinstance(inner, types.MethodType) and inner.__self__ is value:
-                self.identity(
-                    f"{expression}.{name}.__func__", f"{label}.{name}", inner.__func__
-                )
+                self.identity(f"{expression}.{name}.__func__", f"{label}.{name}", inner.__func__)
                 pending.append((inner.__func__, value))
                 continue
             place = f"getattr({expression}, {name!r})"
@@ -478,7 +478,9 @@ def _chains(code: types.CodeType) -> tuple[tuple[str, str, tuple[str, ...], bool
             continue
         if _only_counts(operations, k):
             continue
-        names = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+        names = instruction.argval
+        if not isinstance(names, tuple):
+            names = (names,)
         if op.startswith("STORE_FAST"):
             names = names[1:]
         attributes = []
@@ -687,8 +689,12 @@ class Content:
         self.dtype = x.dtype
         self.nbytes = x.nbytes
         self.hashed = x.nbytes > KEPT_BYTES
-        self.kept: Any = _hash(x) if self.hashed else np.array(x, order="C")
-        self.address = 0 if self.hashed else self.kept.ctypes.data
+        self.kept: Any
+        if self.hashed:
+            self.kept, self.address = _hash(x), 0
+        else:
+            self.kept = np.array(x, order="C")
+            self.address = self.kept.ctypes.data
 
     def holds(self, x: Any) -> bool:
         """Whether `x` is an array of the same shape, dtype and bytes."""
