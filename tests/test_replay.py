@@ -695,7 +695,7 @@ def test_recursion_and_cycles():
 # --- what a function reads ----------------------------------------------------------------------
 
 
-class Model:
+class Watched:
     """Attributes of every kind, read in every way."""
 
     rate = 2.0
@@ -721,11 +721,17 @@ class Model:
         return x * self.k
 
 
-class Child(Model):
+class Child(Watched):
     """Reaches the parent's method by super()."""
 
     def through_alias(self, x):
         return super().through_alias(x) * 2
+
+
+class Other(Child):
+    """Of another class, with another rate."""
+
+    rate = 5.0
 
 
 def use(model, x):
@@ -743,10 +749,12 @@ OBJECT_CHANGES = {
     "inner": lambda m: setattr(m.inner, "k", 9.0),
     "class attribute": lambda m: setattr(m, "rate", 8.0),
     "new attribute": add_late,
-    "class": lambda m: setattr(m, "__class__", Model),
+    "class": lambda m: setattr(m, "__class__", Other),
 }
 
 
+# Counters in an object that is handed on are read, as far as can be seen: then f runs eagerly.
+@pytest.mark.filterwarnings("ignore::autodiff.replay.ReplayWarning")
 @pytest.mark.parametrize("change", OBJECT_CHANGES)
 @pytest.mark.parametrize("method", ["through_alias", "in_comprehension", "handed_on", "counted"])
 @pytest.mark.parametrize("reached", ["method", "closure", "list", "dict", "argument", "partial"])
@@ -769,15 +777,12 @@ def test_objects_are_watched(reached, method, change):
     OBJECT_CHANGES[change](model)
     if reached == "method":
         f = functools.partial(getattr(type(model), method), model)
-        if change == "class":
-            # A bound method keeps its function.
-            return
     for _ in range(3):
         same(g(x, **given), f(x, **given))
 
 
 def test_counting_up_is_not_reading():
-    model = Model()
+    model = Watched()
     g = jit(model.counted)
     for _ in range(5):
         g(np.ones(2))
@@ -844,14 +849,15 @@ def test_containers_are_watched(name):
 
 
 def test_function_among_the_arguments_is_watched():
-    scale = 2.0
+    scales = [2.0]
 
     def double(x):
-        return x * scale
+        return x * scales[0]
 
     g = jit(lambda x, h: h(x))
     h = jit(lambda x, h: h(x), static_argnums=1)
     for scale in (2.0, 3.0):
+        scales[0] = scale
         for _ in range(3):
             same(g(np.ones(2), double), double(np.ones(2)))
             same(h(np.ones(2), double), double(np.ones(2)))
@@ -953,7 +959,7 @@ def outcome(f, *args):
 INDEXED = {
     "read": lambda x, i: x[i],
     "take": lambda x, i: np.take(x, i, axis=0),
-    "write": lambda x, i: autodiff.numpy.where(x > 0, x, 0.0).__setitem__(i, 1.0),
+    "write": lambda x, i: np.where(x > 0, x, 0.0).__setitem__(i, 1.0),
     "gradient": lambda x, i: grad(lambda x: np.sum(x[i] ** 2))(x),
 }
 
@@ -965,7 +971,7 @@ def test_an_index_out_of_bounds_raises(name):
     for _ in range(3):
         for i in (0, -3, 2, 3, -4, 1):
             a, b = outcome(g, x, i), outcome(f, x, i)
-            assert a is b if isinstance(b, type) or b is None else np.array_equal(a, b)
+            assert a is b if b is None or isinstance(b, type) else np.array_equal(a, b)
         indices = np.array([0, 2]), np.array([0, 5])
         for i in indices if name != "write" else ():
             a, b = outcome(g, x, i), outcome(f, x, i)

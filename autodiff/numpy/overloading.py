@@ -32,13 +32,17 @@ __all__ = [
 MISSING: Any = np._NoValue
 
 
-def overloads(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Any]:
+def overloads(
+    *numpy_functions: Any, method: Callable[[Any], Any] | None = None
+) -> Callable[[Callable[..., Any]], Any]:
     """Decorate the implementation of `numpy_functions` for traced arguments.
 
     Parameters
     ----------
     *numpy_functions : callable
         The function that is overloaded, then its aliases in NumPy.
+    method : callable, optional
+        The kernels' own answer for a single traced array and nothing else.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def overloads(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Any]:
     plain = numpy_functions[0]
 
     def decorate(implementation: Callable[..., Any]) -> Any:
-        def function(*args: Any, **kwargs: Any) -> Any:
+        def general(*args: Any, **kwargs: Any) -> Any:
             for x in args:
                 if isinstance(x, Tracer) or (
                     (type(x) is list or type(x) is tuple) and holds_tracer(x)
@@ -70,6 +74,12 @@ def overloads(*numpy_functions: Any) -> Callable[[Callable[..., Any]], Any]:
                     return implementation(*args, **kwargs)
             return plain(*args, **kwargs)
 
+        def shortcut(*args: Any, **kwargs: Any) -> Any:
+            if not kwargs and len(args) == 1 and type(args[0]) is Tracer:
+                return method(args[0])  # type: ignore[misc]
+            return general(*args, **kwargs)
+
+        function = general if method is None else shortcut
         function.__name__ = function.__qualname__ = implementation.__name__
         function.__module__ = implementation.__module__
         function.__doc__ = implementation.__doc__

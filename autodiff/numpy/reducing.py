@@ -122,7 +122,7 @@ def _masked(where: Any) -> bool:
 # ---- sums and products ---------------------------------------------------------------------------
 
 
-@overloads(np.sum)
+@overloads(np.sum, method=Tracer.sum)
 def sum(
     a: Any,
     axis: Any = None,
@@ -169,7 +169,7 @@ def prod(
     return write_out(y, out)
 
 
-@overloads(np.mean)
+@overloads(np.mean, method=Tracer.mean)
 def mean(
     a: Any,
     axis: Any = None,

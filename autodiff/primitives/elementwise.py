@@ -367,11 +367,13 @@ def _lower_floor_divide(emit: Any, a: Any, b: Any) -> Any:
 def _lower_power(emit: Any, a: Any, b: Any) -> Any:
     """Powers by multiplication where the exponent is a small whole number, as in ``x**3``."""
     exponent = emit.number(b)
-    if exponent is None or a.dtype.kind != "f" or exponent not in (2, 3, 4, 5, 6, 7, 8):
+    if exponent is None or a.dtype.kind != "f" or abs(exponent) not in (2, 3, 4, 5, 6, 7, 8):
         return emit.binary("power", a, b)
     # Overflow, underflow, NaN and signs are those of the power: factors never leave the range
     # before the product does.
-    a, result, left = emit.broadcast(a, emit.out.shape), None, int(exponent)
+    a, result, left = emit.broadcast(a, emit.out.shape), None, int(abs(exponent))
+    if exponent < 0:
+        a = 1 / a
     while left:
         if left & 1:
             result = a if result is None else result * a

@@ -224,15 +224,15 @@ def record_call(
             return Recording(result, None, ("changes", place.label))
     alive = [(_variable(trace, handle), array) for handle, array in live.values()]
     numbers = {id(array): var.id for var, array in alive}
-    program = useful(
-        from_recording(
-            equations,
-            trace.guards,
-            variables,
-            [_constant(y) if var is None else var for y, var in reads],
-            alive,
-        )
+    program = from_recording(
+        equations,
+        trace.guards,
+        variables,
+        [_constant(y) if var is None else var for y, var in reads],
+        alive,
     )
+    # First the guards: NumPy raises for what nobody needs, too.
+    program = useful(with_bounds(program))
     used = program.values[: program.live]
     unexplained = _unexplained(equations, places) or any(
         var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads
@@ -244,7 +244,7 @@ def record_call(
         v.number: fetches[numbers[id(array)]]
         for v, array in zip(program.captured[: program.live], used, strict=True)
     }
-    program = simplify(with_bounds(program))
+    program = simplify(program)
     names.live = [fetched(kept[v.number]) for v in program.captured[: program.live]]
     kinds = [
         None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)
