@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import array
 import collections
-import ctypes
 import dis
 import enum
 import functools
@@ -39,6 +38,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from autodiff.xla.memory import same_bytes
 
 __all__ = ["Content", "Incomplete", "Names", "Place", "outer_names"]
 
@@ -704,22 +705,8 @@ class Content:
             return _hash(x) == self.kept
         if self.nbytes <= SMALL_BYTES or not x.flags.c_contiguous:
             return x.tobytes() == self.kept.tobytes()
-        return _memcmp(x.ctypes.data, self.address, self.nbytes) == 0
+        return same_bytes(x, self.address, self.nbytes)
 
 
 def _hash(x: np.ndarray) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data).digest()
-
-
-def _c_memcmp() -> Callable[[int, int, int], int]:
-    """C's memcmp; where no library gives it, a comparison of copies."""
-    try:
-        function = ctypes.CDLL(None).memcmp
-        function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-        function.restype = ctypes.c_int
-    except (AttributeError, OSError, TypeError):
-        return lambda a, b, n: ctypes.string_at(a, n) != ctypes.string_at(b, n)
-    return function
-
-
-_memcmp = _c_memcmp()

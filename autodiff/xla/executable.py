@@ -15,6 +15,7 @@ import numpy as np
 from autodiff.lowering.packing import Packing, Place, Slot
 from autodiff.lowering.program import Program
 from autodiff.lowering.stablehlo import lower, passed
+from autodiff.xla.memory import aligned, same_bytes
 from autodiff.xla.seam import Unavailable, Xla, open_xla
 
 __all__ = ["LONGEST", "Executable", "TooLong", "compile_program"]
@@ -163,7 +164,7 @@ class Executable:
                 memory.append(None)
                 arrays.append(self._given_once.get(number))
                 continue
-            buffer = _aligned(slot.shape, slot.dtype)
+            buffer = aligned(slot.shape, slot.dtype)
             array = self.xla.device_array(buffer)
             if not self.xla.shares(array, buffer):
                 raise Unavailable("XLA copied a staging buffer that it should have shared")
@@ -183,21 +184,23 @@ class Executable:
 
     def _lent(self, x: Any, variable: Any, staging: _Staging, slot: int) -> Any:
         """A handle on a large argument of a call: on its own memory where XLA can use that."""
-        if (
-            type(x) is _ndarray
-            and x.flags.carray
-            and x.dtype == variable.dtype
-            and x.__array_interface__["data"][0] % 64 == 0
-        ) or not 0 < variable.size * variable.dtype.itemsize <= MOST_STAGED_BYTES:
+        nbytes = variable.size * variable.dtype.itemsize
+        if not 0 < nbytes <= MOST_STAGED_BYTES:
+            return self._given(x, variable)
+        plain = type(x) is _ndarray and x.dtype == variable.dtype and x.flags.c_contiguous
+        if plain and x.__array_interface__["data"][0] % 64 == 0 and x.flags.writeable:
             return self._given(x, variable)
         lent = staging.large.get(slot)
         if lent is None:
-            memory = _aligned(variable.shape, variable.dtype)
+            memory = aligned(variable.shape, variable.dtype)
             lent = staging.large[slot] = (memory, self.xla.device_array(memory))
             if not self.xla.shares(lent[1], memory):
                 raise Unavailable("XLA copied a staging buffer that it should have shared")
-        lent[0][...] = x
-        return lent[1]
+        memory, array = lent
+        # Weights and data are the same at most calls, and comparing is cheaper than copying.
+        if not (plain and same_bytes(x, memory.ctypes.data, nbytes)):
+            memory[...] = x
+        return array
 
     def _given(self, x: Any, variable: Any) -> Any:
         """A handle on a large argument: XLA wants C order, NumPy lends no read-only memory."""
@@ -268,14 +271,6 @@ def _taken(array: Any, slot: Slot) -> np.ndarray:
         return np.empty(0, slot.dtype)
     host = np.frombuffer(array, slot.dtype)
     return host.copy() if _bytes(slot) <= SMALL_RESULT else np.asarray(_Memory(host))
-
-
-def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An empty array that starts at a multiple of 64 bytes, where XLA can use it in place."""
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
 
 
 def compile_program(program: Program) -> Executable:

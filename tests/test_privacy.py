@@ -1,0 +1,186 @@
+"""What a transform reads later is its own: nothing that user code writes afterwards changes it."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import autodiff
+import autodiff.numpy as anp
+from autodiff import checkpoint, custom_jvp, custom_vjp, grad, jacfwd, jacrev, jvp, vjp
+from autodiff.errors import RuleError
+
+X = np.array([1.0, 2.0, 3.0])
+
+
+def test_a_buffer_refilled_between_checkpoints():
+    buffer = np.zeros(3)
+
+    def f(x):
+        total = 0.0
+        for k in range(3):
+            buffer[:] = k
+            total = total + checkpoint(lambda q, b: np.sum(q * b))(x, buffer)
+        return total
+
+    def closed(x):
+        total = 0.0
+        for k in range(3):
+            buffer[:] = k
+            total = total + checkpoint(lambda q: np.sum(q * buffer))(x)
+        return total
+
+    np.testing.assert_array_equal(grad(f)(X), [3.0, 3.0, 3.0])
+    np.testing.assert_array_equal(grad(closed)(X), [3.0, 3.0, 3.0])
+
+
+def test_what_a_custom_rule_keeps_is_a_copy():
+    buffer = np.zeros(3)
+    product = custom_vjp(lambda a, b: np.sum(a * b))
+    product.defvjp(lambda a, b: (np.sum(a * b), (a, b)), lambda kept, g: (g * kept[1], g * kept[0]))
+
+    def f(x):
+        total = 0.0
+        for k in range(3):
+            buffer[:] = k
+            total = total + product(x, buffer)
+        return total
+
+    np.testing.assert_array_equal(grad(f)(X), [3.0, 3.0, 3.0])
+
+
+def step(q):
+    q += 1.0
+    return np.sum(q * q)
+
+
+def test_a_function_with_rules_may_write_into_its_argument():
+    ruled = custom_vjp(step)
+    ruled.defvjp(lambda a: (step(a), a), lambda a, g: (2 * g * a,))
+    for f in (checkpoint(step), ruled):
+        x = X.copy()
+        for transform in (grad, jacrev):
+            np.testing.assert_array_equal(transform(f)(x), 2 * (X + 1))
+            np.testing.assert_array_equal(x, X)
+
+
+def test_the_callers_array_may_change_while_the_function_runs():
+    x = X.copy()
+
+    def f(v):
+        y = np.sum(v * v)
+        x[:] = 100.0
+        return y
+
+    for transform in (grad, jacrev, jacfwd):
+        x[:] = X
+        np.testing.assert_array_equal(transform(f)(x), 2 * X)
+
+
+def test_aux_belongs_to_the_caller():
+    def f(x):
+        s = np.sin(x)
+        return np.sum(s * s), s
+
+    y, pull, aux = vjp(f, X, has_aux=True)
+    aux[:] = 99.0
+    np.testing.assert_allclose(pull(1.0)[0], np.sin(2 * X), rtol=1e-14)
+    _, aux = grad(lambda x: (np.sum(x), x), has_aux=True)(X)
+    assert not np.shares_memory(aux, X)
+
+
+def test_a_view_rises_with_its_base():
+    def returned(x):
+        b = anp.zeros(3)
+        v = b[1:]
+        b[1] = 2 * x
+        return v
+
+    def copied(x):
+        v, c = returned(x), anp.zeros(2)
+        c[:] = v
+        return np.sum(c)
+
+    for transform in (jacfwd, jacrev):
+        np.testing.assert_array_equal(transform(returned)(1.0), [2.0, 0.0])
+    assert grad(copied)(1.0) == 2.0
+    assert grad(lambda x: np.add.reduce(returned(x)))(1.0) == 2.0
+    assert grad(lambda x: grad(lambda z: np.sum(z**3))(returned(x))[0])(1.0) == 24.0
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda y: y.T.ravel(),
+        lambda y: y.T.reshape(-1),
+        lambda y: y[:, :2].reshape(-1),
+        lambda y: anp.ascontiguousarray(y),
+        lambda y: np.atleast_1d(y),
+        lambda y: np.atleast_3d(y),
+        lambda y: np.rollaxis(y, 1),
+        lambda y: y.ravel(),
+        lambda y: y.T,
+        lambda y: y[1:, ::2],
+    ],
+)
+def test_views_are_what_numpy_says(view):
+    def f(x):
+        y = x * 1.0
+        view(y)[...] = 0.0
+        return y
+
+    x = np.arange(1.0, 7.0).reshape(2, 3)
+    np.testing.assert_array_equal(autodiff.value_and_jacobian(f)(x)[0], f(x))
+    np.testing.assert_array_equal(jvp(f, (x,), (x,))[1], f(x))
+
+
+def test_rules_refuse_a_captured_value_of_the_level_that_is_differentiated():
+    def by_vjp(x):
+        f = custom_vjp(lambda a: 2 * a)
+        f.defvjp(lambda a: (2 * a, None), lambda kept, g: (g * x,))
+        return f(x)
+
+    def by_jvp(x):
+        f = custom_jvp(lambda a: 2 * a)
+        f.defjvp(lambda primals, tangents: (2 * primals[0], tangents[0] * x))
+        return f(x)
+
+    for transform, f in ((grad, by_vjp), (jacrev, by_vjp), (jacfwd, by_jvp)):
+        with pytest.raises(RuleError):
+            transform(f)(3.0)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "custom_vjp", "custom_jvp"])
+def test_a_tape_with_rules_dies_with_its_last_reference(kind):
+    if kind == "checkpoint":
+        f = checkpoint(lambda x: np.sum(x * x))
+    elif kind == "custom_vjp":
+        f = custom_vjp(lambda x: np.sum(x * x))
+        f.defvjp(lambda x: (np.sum(x * x), x), lambda x, g: (2 * g * x,))
+    else:
+        f = custom_jvp(lambda x: np.sum(x * x))
+        f.defjvp(lambda p, t: (np.sum(p[0] * p[0]), np.sum(2 * p[0] * t[0])))
+
+    alive = []
+
+    def watching(x):
+        made = np.full(3, 2.0)
+        alive.append(weakref.ref(made))
+        return f(x * made)
+
+    gc.disable()
+    try:
+        _, pull = vjp(watching, X)
+        del pull
+        with pytest.raises(ZeroDivisionError):
+            grad(lambda x: watching(x) / (1 // 0))(X)
+        assert [ref() for ref in alive] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_masked_arrays_are_refused_as_companions():
+    other = np.ma.masked_array(X, [True, False, False])
+    with pytest.raises(TypeError, match="plain ndarray"):
+        grad(lambda x: np.sum(x * other))(X)
