@@ -19,6 +19,7 @@ from array_laws import (
 )
 from replay_laws import check_lowering
 
+import autodiff
 from autodiff._kernels.tracer import ForwardTrace, ReverseTrace
 from autodiff.numpy import contracting, linalg
 from autodiff.primitives import contractions as primitives
@@ -249,6 +250,13 @@ def test_axes_of_cross(axes):
 @pytest.mark.parametrize("lengths", [(2, 2), (2, 3), (3, 2)])
 def test_cross_in_the_plane(lengths):
     a, b = arrays([(4, n) for n in lengths])
+    try:
+        np.cross(a, b)
+    except ValueError:
+        # NumPy 2.5 knows vectors in space only; then so do we, for traced values too.
+        with pytest.raises(ValueError, match="3-dimensional"):
+            autodiff.grad(lambda a: np.sum(np.cross(a, b)))(a)
+        return
     check_value(contracting.cross, np.cross, a, b)
     check_derivatives(contracting.cross, a, b)
 

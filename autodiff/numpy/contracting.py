@@ -43,6 +43,9 @@ __all__ = [
     "vecmat",
 ]
 
+# Until NumPy 2.5 `cross` took vectors in the plane as well.
+_IN_THE_PLANE = tuple(map(int, np.__version__.split(".")[:2])) < (2, 5)
+
 _READY = (Tracer, np.ndarray, np.generic, float, int, complex)
 
 
@@ -530,6 +533,11 @@ def cross(
         raise ValueError("At least one array has zero dimension")
     a, b = _to_end(a, axisa), _to_end(b, axisb)
     lengths = shape_of(a)[-1], shape_of(b)[-1]
+    if lengths != (3, 3) and not _IN_THE_PLANE:
+        raise ValueError(
+            "Both input arrays must be (arrays of) 3-dimensional vectors, but they are "
+            f"{lengths[0]} and {lengths[1]} dimensional instead."
+        )
     if any(n not in (2, 3) for n in lengths):
         raise ValueError("incompatible dimensions for cross product\n(dimension must be 2 or 3)")
     if 2 in lengths:
