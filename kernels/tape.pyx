@@ -267,8 +267,7 @@ cdef object kept(Tape tape, object x, Py_ssize_t temporary):
     cdef object known, copy, previous
     cdef npy_intp size
     cdef unsigned long long total
-    if trusting or (cnp.PyArray_BASE(<cnp.ndarray> x) == NULL and (
-            Py_REFCNT(x) <= temporary or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> x))):
+    if trusting or (Py_REFCNT(x) <= temporary and cnp.PyArray_BASE(<cnp.ndarray> x) == NULL):
         return x
     size = cnp.PyArray_NBYTES(<cnp.ndarray> x)
     if size <= SHARED or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x):
@@ -277,7 +276,7 @@ cdef object kept(Tape tape, object x, Py_ssize_t temporary):
         tape.watched = {}
     known = tape.watched.get(id(x))
     total = checksum(x)
-    if known is not None and known[1] == total:
+    if known is not None and known[1] == total and known[2].shape == x.shape:
         return known[2]
     if size <= COPIED:
         previous = pool.enter()

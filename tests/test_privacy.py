@@ -184,3 +184,27 @@ def test_masked_arrays_are_refused_as_companions():
     other = np.ma.masked_array(X, [True, False, False])
     with pytest.raises(TypeError, match="plain ndarray"):
         grad(lambda x: np.sum(x * other))(X)
+
+
+def test_the_parts_of_a_complex_array_are_views():
+    def f(x):
+        b = anp.zeros(3, dtype=complex)
+        b.real[:] = x
+        b.imag[1:] = 2 * x[1:]
+        return np.sum(np.abs(b) ** 2)
+
+    np.testing.assert_allclose(f(X), 66.0)
+    np.testing.assert_allclose(grad(f)(X), [2.0, 20.0, 30.0])
+
+
+def test_a_read_only_array_may_have_a_writable_view():
+    buffer = np.ones(3)
+    view = buffer[:]
+    buffer.flags.writeable = False
+
+    def f(x):
+        y = np.sum(x * buffer)
+        view[:] = 0.0
+        return y
+
+    np.testing.assert_array_equal(grad(f)(X), np.ones(3))

@@ -14,6 +14,8 @@ import numpy as np
 from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
+    lift,
+    mark_view,
     ndim_of,
     register_method,
     register_property,
@@ -317,6 +319,14 @@ def _finite(x: Any, nan: Any, posinf: Any, neginf: Any) -> Any:
 # ---- Complex numbers -----------------------------------------------------------------------------
 
 
+def _part(primitive: Any, x: Any, name: str) -> Any:
+    """The real or imaginary part, which is a view: what is written into it is seen in `x`."""
+    y = primitive(x)
+    if not isinstance(x, Tracer) or not ndim_of(x):
+        return y
+    return mark_view(y if isinstance(y, Tracer) else lift(y), x, name, None)
+
+
 @overloads(np.real)
 def real(val: Any) -> Any:
     """Return the real part.
@@ -337,7 +347,7 @@ def real(val: Any) -> Any:
     np.float64(6.0)
     """
     val = operand(val)
-    return rows.real(val) if _is_complex(val) else val
+    return _part(rows.real, val, "real") if _is_complex(val) else val
 
 
 @overloads(np.imag)
@@ -361,7 +371,7 @@ def imag(val: Any) -> Any:
     """
     val = operand(val)
     if _is_complex(val):
-        return rows.imag(val)
+        return _part(rows.imag, val, "imag")
     return np.zeros(shape_of(val), dtype_of(val))[()]
 
 
