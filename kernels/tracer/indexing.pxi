@@ -99,6 +99,8 @@ cdef object read_view(Tracer base, View view):
     cdef Tracer source = plain(base)
     if view.kind == "getitem":
         return getitem_function(source, view.detail)
+    if view.kind == "real" or view.kind == "imag":
+        return primitives.by_name[view.kind](source)
     return methods[view.kind](source, view.detail)
 
 
@@ -119,6 +121,10 @@ cdef int write_through(Tracer t) except -1:
             whole = index_set_function(plain(base), view.detail, value)
         elif view.kind == "reshape":
             whole = primitives.by_name["reshape"](value, shape=shape_of(base))
+        elif view.kind == "real":
+            whole = value + 1j * primitives.by_name["imag"](plain(base))
+        elif view.kind == "imag":
+            whole = primitives.by_name["real"](plain(base)) + 1j * value
         else:
             inverse = tuple(np.argsort(view.detail).tolist())
             whole = primitives.by_name["transpose"](value, axes=inverse)
