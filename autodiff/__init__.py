@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from autodiff import errors, numpy, trees
 from autodiff.errors import PathChanged
 from autodiff.transforms import (
+    batching,
     checkpoint,
     custom_jvp,
     custom_vjp,
@@ -85,6 +86,15 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'autodiff' has no attribute {name!r}")
     globals()[name] = found
     return found
+
+
+def _by_lane(f: Any) -> Any:
+    from autodiff.replay.jit import Jit
+
+    return Jit(f, quiet=True).each_lane
+
+
+batching.register_branching(_by_lane)
 
 
 def __dir__() -> list[str]:

@@ -12,6 +12,7 @@ __all__ = [
     "ArgumentError",
     "AutodiffError",
     "BatchError",
+    "LanesDisagree",
     "LeakedTracerError",
     "NotDifferentiableError",
     "OutputError",
@@ -164,6 +165,10 @@ class BatchError(AutodiffError, ValueError):
         "inside vmap a Python decision (if, while, bool(), int()) was taken from a value on which "
         "the lanes disagree. Write np.where(condition, a, b) instead, or loop in Python."
     )
+
+
+class LanesDisagree(BatchError):
+    """The lanes of a ``vmap`` would take different branches of a function."""
 
 
 class RuleError(AutodiffError, TypeError):

@@ -325,8 +325,8 @@ def _moved(guard: Assumption, variable: Variable, position: int) -> Assumption:
 
 def _scalar_key(x: Any) -> Hashable:
     """Equal for scalars that no operation can tell apart: 0.0 is not -0.0, 1 is not 1.0."""
-    if isinstance(x, np.generic):
-        return ("numpy", x.dtype.str, x.tobytes())
+    if isinstance(x, (np.generic, np.ndarray)):
+        return ("numpy", x.dtype.str, x.shape, x.tobytes())
     if type(x) is float:
         return ("float", "nan" if math.isnan(x) else x, math.copysign(1.0, x))
     if type(x) is complex:

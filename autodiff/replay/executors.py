@@ -15,7 +15,7 @@ import numpy as np
 
 from autodiff.lowering.program import Program, Variable
 
-__all__ = ["GuardFailed", "NumpyExecutor", "executor_named"]
+__all__ = ["GuardFailed", "NumpyExecutor", "Staged", "executor_named"]
 
 
 class GuardFailed(Exception):
@@ -60,6 +60,36 @@ class NumpyExecutor:
         given = {id(x) for x in values if isinstance(x, np.ndarray)}
         given.update(id(x) for _, x in program.fixed)
         return [_result(known[v.number], v, given) for v in program.results]
+
+
+class Staged:
+    """Runs a program without guards: once through NumPy, compiled when it has come back."""
+
+    name = "staged"
+
+    def __init__(self, program: Program):
+        self.program = program
+        self._run: Any = None
+        self._settled = False
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        """Run on `values`."""
+        if not self._settled:
+            if self._run is not None:
+                self._run = self._best()
+                self._settled = True
+            else:
+                self._run = NumpyExecutor(self.program)
+        return self._run(values)
+
+    def _best(self) -> Any:
+        if self.program.cuts or not self.program.steps:
+            return self._run
+        try:
+            return executor_named("xla", self.program)
+        except Exception:
+            # No XLA here, too long for it, or its compiler has failed: NumPy always works.
+            return self._run
 
 
 def _result(x: Any, v: Variable, given: set[int]) -> Any:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from autodiff import trees
-from autodiff._kernels.tracer import Tracer
-from autodiff.errors import ArgumentError
+from autodiff._kernels.tracer import Tracer, is_weak
+from autodiff.errors import ArgumentError, LanesDisagree
 from autodiff.lowering.stablehlo import LoweringError
+from autodiff.replay.branching import by_lane
 from autodiff.replay.executors import GuardFailed, NumpyExecutor
-from autodiff.replay.recording import Path, is_data, record_call
+from autodiff.replay.programs import example, is_recorded
+from autodiff.replay.recording import Path, Recording, is_data, record_call
 from autodiff.transforms.arguments import Transformed, name_of
 
 __all__ = ["Jit", "ReplayWarning", "jit"]
@@ -26,6 +28,8 @@ MAX_PATHS = 64
 MOST_CHANGES = 3
 
 _ndarray = np.ndarray
+# What a Python scalar of a kind is.
+_WEAK = {"b": bool, "i": int, "f": float, "c": complex}
 
 
 class ReplayWarning(UserWarning):
@@ -66,7 +70,9 @@ def jit(
     -------
     callable
         Takes what ``f`` takes and returns what it returns: arrays that nobody else holds, and NumPy
-        scalars. Used inside another transform, ``jit(f)`` is ``f``.
+        scalars. Transforms of it are compiled too: ``grad(jit(f))`` as a whole, and where it is
+        called inside of a function that is differentiated or batched, its value and its derivatives
+        are one compiled program each, for every path. Inside another ``jit`` it is ``f``.
 
     Raises
     ------
@@ -130,6 +136,7 @@ class Jit(Transformed):
         static_argnums: int | Sequence[int] = (),
         static_argnames: str | Sequence[str] = (),
         max_paths: int = MAX_PATHS,
+        quiet: bool = False,
     ):
         options = {
             "static_argnums": static_argnums,
@@ -148,6 +155,7 @@ class Jit(Transformed):
             )
         self._static_numbers, self._static_names = _both(f, numbers, names)
         self._max_paths = max_paths
+        self._quiet = quiet
         # Signatures of flat positional arguments, and of everything else.
         self._flat: dict[Any, _Signature] = {}
         self._other: dict[Any, _Signature] = {}
@@ -170,6 +178,7 @@ class Jit(Transformed):
         """Replay the path for these arguments, or record one."""
         if not kwargs and self._plain:
             key: Any
+            traced = False
             if len(args) == 1 and type(args[0]) is _ndarray:
                 x = args[0]
                 key = (x.shape, x.dtype)
@@ -181,6 +190,10 @@ class Jit(Transformed):
                         key.append(x.dtype)
                     elif type(x) is float:
                         key.append(float)
+                    elif type(x) is Tracer and x.shape:
+                        traced = True
+                        key.append(x.shape)
+                        key.append(x.dtype)
                     else:
                         key = None
                         break
@@ -190,10 +203,20 @@ class Jit(Transformed):
                 signature = self._flat.get(key)
                 if signature is None:
                     signature = self._flat.setdefault(key, _Signature(self))
+                if traced:
+                    return signature.traced(args, args, kwargs, None)
                 return signature.call(args, args, kwargs, None)
         return self._general(args, kwargs)
 
-    def _general(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+    def around(self, transformed: Any) -> Jit:
+        """A transform of this function, compiled as a whole."""
+        return Jit(type(transformed)(self._function, **transformed._options), **self._options)
+
+    def each_lane(self, *args: Any, **kwargs: Any) -> Any:
+        """The result for arguments that are batches, whose lanes take different branches."""
+        return self._general(args, kwargs, lanes=True)
+
+    def _general(self, args: tuple, kwargs: dict[str, Any], lanes: bool = False) -> Any:
         leaves, structure = trees.flatten((args, kwargs)) if self._plain else ([], None)
         fixed: tuple = ()
         if structure is None:
@@ -219,12 +242,18 @@ class Jit(Transformed):
         key: list[Any] = [structure, exact]
         data = []
         places = []
+        traced = False
         for k, x in enumerate(leaves):
             kind = type(x)
             if kind is Tracer:
-                # Inside another transform: the outer one sees f's own operations.
-                return self._function(*args, **kwargs)
-            if is_data(x):
+                traced = True
+                data.append(x)
+                places.append(k)
+                if x.shape:
+                    key.append((x.shape, x.dtype))
+                else:
+                    key.append(_WEAK[x.dtype.kind] if is_weak(x) else x.dtype.type)
+            elif is_data(x):
                 data.append(x)
                 places.append(k)
                 if isinstance(x, _ndarray):
@@ -239,7 +268,12 @@ class Jit(Transformed):
             raise ArgumentError(f"jit: an argument is neither data nor hashable: {error}") from None
         if signature is None:
             signature = self._other.setdefault(tuple(key), _Signature(self))
-        return signature.call(data, args, kwargs, (leaves, structure, places, fixed))
+        how = (leaves, structure, places, fixed)
+        if lanes:
+            return signature.each_lane(data, args, kwargs, how)
+        if traced:
+            return signature.traced(data, args, kwargs, how)
+        return signature.call(data, args, kwargs, how)
 
 
 class _Signature:
@@ -289,7 +323,45 @@ class _Signature:
         if self.eager:
             return owner._function(*args, **kwargs)
         with owner._lock:
-            return self._record(owner, data, args, kwargs, how)
+            return self._record(owner, data, args, kwargs, how).result
+
+    def traced(self, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any) -> Any:
+        """The result for one call inside of other transforms."""
+        owner = self.owner()
+        assert owner is not None, "a signature is only called by its owner"
+        if self.eager or any(map(is_recorded, data)):
+            # A recording takes in what f does, and guards as it does.
+            return owner._function(*args, **kwargs)
+        try:
+            for path in self.paths:
+                if not path.names.check():
+                    continue
+                try:
+                    result = path.traced(data)
+                except GuardFailed:
+                    continue
+                if path is not self.paths[0]:
+                    self._succeeded(path)
+                return result
+            with owner._lock:
+                made = self._record(owner, [example(x) for x in data], args, kwargs, how)
+            if made.path is None or made.path not in self.paths:
+                return owner._function(*args, **kwargs)
+            return made.path.traced(data)
+        except LanesDisagree:
+            return self.each_lane(data, args, kwargs, how)
+
+    def each_lane(self, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any) -> Any:
+        """The result for batches whose lanes take different paths."""
+        owner = self.owner()
+        assert owner is not None, "a signature is only called by its owner"
+
+        def record(values: list[Any]) -> Path | None:
+            with owner._lock:
+                made = self._record(owner, values, args, kwargs, how).path
+            return made if made in self.paths else None
+
+        return by_lane(self.paths, data, record)
 
     def _succeeded(self, path: Path) -> None:
         """Try this one first from now on."""
@@ -331,7 +403,7 @@ class _Signature:
 
     def _record(
         self, owner: Jit, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any
-    ) -> Any:
+    ) -> Recording:
         receiver = args[0] if args and how is not None and not is_data(args[0]) else None
         others: list[Any] = []
         if how is not None:
@@ -367,7 +439,7 @@ class _Signature:
                         f"runs eagerly: each call changes {source or 'something'} that it reads "
                         "and that is no argument; pass it in and return it instead"
                     )
-            return recording.result
+            return recording
         from autodiff.xla.executable import LONGEST
 
         if len(path.program.steps) > LONGEST:
@@ -378,7 +450,7 @@ class _Signature:
                 f"XLA's compiler is given at most {LONGEST}; use array operations instead of "
                 "Python loops over elements"
             )
-            return recording.result
+            return recording
         if len(self.paths) >= owner._max_paths:
             self.eager = True
             self.paths = []
@@ -392,15 +464,17 @@ class _Signature:
                 f"runs eagerly: it has taken more than {owner._max_paths} different paths{place}; "
                 "write the choice with np.where, or mark the argument that steers it as static"
             )
-            return recording.result
+            return recording
         self.paths = [path, *self.paths] if self.paths else [path]
-        return recording.result
+        return recording
 
     def _warn(self, sentence: str) -> None:
         if self.warned:
             return
         self.warned = True
         owner = self.owner()
+        if owner is not None and owner._quiet:
+            return
         name = name_of(owner._function) if owner is not None else "a function"
         warnings.warn(f"jit: {name} {sentence}", ReplayWarning, stacklevel=_outside())
 

@@ -27,6 +27,9 @@ from autodiff.replay.names import (
     names_of_path,
     outer_names,
 )
+from autodiff.replay.programs import Replayed, bare, decided, interpret, is_recorded
+from autodiff.transforms.arguments import name_of
+from autodiff.transforms.rules import call
 
 __all__ = ["Path", "Recording", "is_data", "record_call"]
 
@@ -57,16 +60,18 @@ class Path:
         Of the result.
     executor
         What runs the program now.
+    fetches : tuple of callable
+        How to read the program's live captured arrays.
     """
 
     __slots__ = (
-        "_constants",
-        "_fetch",
         "_finish",
-        "_single",
+        "_replayed",
         "executor",
+        "fetches",
         "guards",
         "kinds",
+        "name",
         "names",
         "outputs",
         "program",
@@ -74,28 +79,32 @@ class Path:
         "structure",
     )
 
-    def __init__(self, program: Program, names: Names, structure: Any, kinds: Sequence[Any]):
+    def __init__(
+        self, program: Program, names: Names, structure: Any, kinds: Sequence[Any], name: str
+    ):
         self.program = program
         self.names = names
         self.structure = structure
         self.kinds = tuple(kinds)
+        self.name = name
         self.executor: Any = None
         self.seen = 0
         self.guards = [(g.value, g.kind, g) for g in program.assumptions]
         self.outputs = program.outputs
-        self._constants = any(not isinstance(y, Variable) for y in program.outputs)
-        plain = not self._constants and not any(kind is not None for kind in kinds)
+        constants = any(not isinstance(y, Variable) for y in program.outputs)
+        plain = not constants and not any(kind is not None for kind in kinds)
         # The two common results need no containers rebuilt.
         self._finish = None
         if plain and trees.is_leaf(trees.unflatten(structure, list(range(len(kinds))))):
             self._finish = "leaf"
         elif plain and _is_flat_tuple(structure, len(kinds)):
             self._finish = "tuple"
-        self._fetch = tuple(names.live)
+        self.fetches = tuple(names.live)
+        self._replayed: Replayed | None = None
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for these leaves of arguments; raises `GuardFailed` on another path."""
-        values = [*leaves, *[fetch() for fetch in self._fetch]] if self._fetch else leaves
+        values = [*leaves, *[fetch() for fetch in self.fetches]] if self.fetches else leaves
         results = self.executor(values)
         if self.guards:
             first = len(results) - len(self.guards)
@@ -116,6 +125,26 @@ class Path:
             for y, kind in zip(self.outputs, self.kinds, strict=True)
         ]
         return trees.unflatten(self.structure, leaves)
+
+    def traced(self, leaves: Sequence[Any]) -> Any:
+        """The same for leaves that outer transforms trace.
+
+        The first time they see step after step; when the path has come back, one operation with a
+        compiled value and compiled derivatives. Recordings take in the steps.
+        """
+        values = [*leaves, *[fetch() for fetch in self.fetches]]
+        if self._replayed is None or any(map(is_recorded, values)):
+            if self._replayed is None:
+                self._replayed = Replayed(bare(self.program), self.name)
+            results = interpret(self.program, values)
+        else:
+            results = call(self._replayed, values)
+            first = len(self.outputs)
+            for (_, _, guard), found in zip(self.guards, results[first:], strict=True):
+                if not decided(guard, found):
+                    raise GuardFailed(guard)
+            del results[first:]
+        return trees.unflatten(self.structure, [_constant(y) for y in results])
 
 
 def _is_flat_tuple(structure: Any, n: int) -> bool:
@@ -249,7 +278,7 @@ def record_call(
     kinds = [
         None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)
     ]
-    return Recording(result, Path(program, names, structure, kinds))
+    return Recording(result, Path(program, names, structure, kinds, name_of(f)))
 
 
 def _variable(trace: Any, handle: Any) -> Any:

@@ -13,6 +13,7 @@ from autodiff.errors import ArgumentError, PathChanged, StructureError
 from autodiff.lowering.program import Program, Variable
 from autodiff.lowering.stablehlo import LoweringError, lower
 from autodiff.replay.executors import GuardFailed, executor_named
+from autodiff.replay.programs import interpret
 from autodiff.replay.recording import Path, is_data, record_call
 from autodiff.transforms.arguments import name_of
 
@@ -193,29 +194,11 @@ class Tape:
 
     def _interpret(self, leaves: list[Any]) -> Any:
         """Run the equations through their primitives, so that transforms see them."""
-        program = self.program
-        known: dict[int, Any] = {}
-        values = [*leaves, *(fetch() for fetch in self._path._fetch)]
-        for v, x in (*zip(program.arguments, values, strict=True), *program.fixed):
-            known[v.number] = x
-        guards: dict[int, list[Any]] = {}
-        for guard in program.assumptions:
-            guards.setdefault(guard.position, []).append(guard)
-
-        def assume(position: int) -> None:
-            for guard in guards.get(position, ()):
-                if not _decided(guard, known[guard.variable.number]):
-                    raise PathChanged(_changed(self.__name__, GuardFailed(guard)))
-
-        for k, step in enumerate(program.steps):
-            assume(k)
-            operands = [known[x.number] if isinstance(x, Variable) else x for x in step.operands]
-            y = step.primitive(*operands, **step.params)
-            parts = y if step.primitive.multiple else (y,)
-            for v, part in zip(step.outputs, parts, strict=True):
-                known[v.number] = part
-        assume(len(program.steps))
-        made = [known[y.number] if isinstance(y, Variable) else y for y in program.outputs]
+        values = [*leaves, *(fetch() for fetch in self._path.fetches)]
+        try:
+            made = interpret(self.program, values)
+        except GuardFailed as failed:
+            raise PathChanged(_changed(self.__name__, failed)) from None
         return trees.unflatten(self._path.structure, made)
 
     def derivative(self, transform: Callable[..., Any], **options: Any) -> Tape:
@@ -230,7 +213,7 @@ class Tape:
         array([3., 4.])
         """
         args, kwargs = trees.unflatten(self._structure, self._example)
-        named = [(fetch(), fetch) for fetch in self._path._fetch]
+        named = [(fetch(), fetch) for fetch in self._path.fetches]
         return _record(transform(self, **options), args, kwargs, named)
 
     @property
@@ -287,17 +270,6 @@ def _fits(x: Any, v: Variable) -> bool:
     if type(x) in (bool, int, float, complex):
         return np.can_cast(np.result_type(v.dtype, x), v.dtype, "equiv")
     return np.asarray(x).dtype == v.dtype
-
-
-def _decided(guard: Any, value: Any) -> bool:
-    """Ask a value what Python had asked it; a handle takes note."""
-    if guard.kind in ("bool", "bounds"):
-        return bool(value) == bool(guard.value)
-    if guard.kind in ("int", "index"):
-        return int(value) == int(guard.value)
-    from autodiff._kernels.tracer import concrete
-
-    return guard.holds(concrete(value))
 
 
 def _changed(name: str, failed: GuardFailed) -> str:

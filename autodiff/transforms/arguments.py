@@ -72,6 +72,16 @@ class Transformed:
         return f"<{self._transform} of {name_of(self.__wrapped__)}>"
 
 
+def compiled_outside(transformed: Any) -> Any:
+    """`transformed`, or where it is made of a compiled function, compiled as a whole.
+
+    ``grad(jit(f))`` is ``jit(grad(f))``: one program instead of one for each direction.
+    """
+    f = transformed.__wrapped__
+    around = getattr(f, "around", None) if isinstance(f, Transformed) else None
+    return transformed if around is None else around(transformed)
+
+
 def _rebuild(cls: type, function: Callable[..., Any], options: dict[str, Any]) -> Any:
     return cls(function, **options)
 

@@ -16,11 +16,18 @@ from autodiff._kernels.tracer import (
     leave_transform,
     shape_of,
 )
-from autodiff.errors import ArgumentError, BatchError, OutputError, StructureError
+from autodiff.errors import (
+    ArgumentError,
+    BatchError,
+    LanesDisagree,
+    OutputError,
+    StructureError,
+)
 from autodiff.primitives.shapes import broadcast_to, transpose
 from autodiff.transforms.arguments import (
     Transformed,
     argument,
+    compiled_outside,
     described,
     flat_outputs,
     name_of,
@@ -86,7 +93,18 @@ def vmap(
     >>> autodiff.vmap(autodiff.grad(np.sin))(np.array([0.0, np.pi]))
     array([ 1., -1.])
     """
-    return Batched(f, in_axes=in_axes, out_axes=out_axes, axis_size=axis_size)
+    return compiled_outside(Batched(f, in_axes=in_axes, out_axes=out_axes, axis_size=axis_size))
+
+
+# Makes of a function one that takes each branch on the lanes that it belongs to; set from above,
+# since that needs recordings.
+_by_lane: Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def register_branching(by_lane: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Set what `vmap` does with a function that branches on values that differ between lanes."""
+    global _by_lane
+    _by_lane = by_lane
 
 
 class Batched(Transformed):
@@ -117,6 +135,7 @@ class Batched(Transformed):
         self._in_axes = tuple(in_axes) if isinstance(in_axes, list) else in_axes
         self._out_axes = out_axes
         self._size = axis_size
+        self._branches: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         f = self._f
@@ -149,7 +168,14 @@ class Batched(Transformed):
                 for x, axis in zip(arrays, axes, strict=True)
             ]
             rebuilt = trees.unflatten(structure, handles)
-            y = f(*rebuilt[0], **rebuilt[1]) if kwargs else f(*rebuilt)
+            try:
+                y = f(*rebuilt[0], **rebuilt[1]) if kwargs else f(*rebuilt)
+            except LanesDisagree:
+                if self._branches is None:
+                    self._branches = _by_lane(f)
+                again = trees.unflatten(structure, handles)
+                branches = self._branches
+                y = branches(*again[0], **again[1]) if kwargs else branches(*again)
             outputs, built = flat_outputs(y, f, "vmap")
             out_axes = self._out_axes
             if type(out_axes) is int:

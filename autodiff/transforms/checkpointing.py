@@ -108,7 +108,9 @@ class _Recomputed(Rules):
         found = iter(results[pushed.count :])
         return results[: pushed.count], [next(found) if s else None for s in pushed.smooth]
 
-    def pulled(self, operands: list[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    def pulled(
+        self, operands: list[Any], active: list[bool]
+    ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
         # The function may write into its arguments, and is run again on what they are now.
         results = self.value([unchanging(x) for x in operands])
 

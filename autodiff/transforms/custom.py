@@ -338,7 +338,9 @@ class _Pullback(Rules):
             "autodiff.custom_jvp, which serves both."
         )
 
-    def pulled(self, operands: list[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    def pulled(
+        self, operands: list[Any], active: list[bool]
+    ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
         made, owner = self.call, self.owner
         what = f"the fwd rule of {self.name}"
         pair = owner._fwd(*made.arguments(operands))

@@ -20,6 +20,7 @@ from autodiff.errors import OutputError
 from autodiff.transforms.arguments import (
     Selected,
     Transformed,
+    compiled_outside,
     copied,
     described,
     like,
@@ -121,13 +122,15 @@ def grad(
     >>> autodiff.grad(autodiff.grad(np.sin))(0.5) == -np.sin(0.5)
     np.True_
     """
-    return Gradient(
-        f,
-        argnums=argnums,
-        argnames=argnames,
-        has_aux=has_aux,
-        holomorphic=holomorphic,
-        allow_int=allow_int,
+    return compiled_outside(
+        Gradient(
+            f,
+            argnums=argnums,
+            argnames=argnames,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            allow_int=allow_int,
+        )
     )
 
 
@@ -170,13 +173,15 @@ def value_and_grad(
     >>> gradient
     array([2., 4., 6.])
     """
-    return ValueAndGradient(
-        f,
-        argnums=argnums,
-        argnames=argnames,
-        has_aux=has_aux,
-        holomorphic=holomorphic,
-        allow_int=allow_int,
+    return compiled_outside(
+        ValueAndGradient(
+            f,
+            argnums=argnums,
+            argnames=argnames,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            allow_int=allow_int,
+        )
     )
 
 

@@ -29,6 +29,7 @@ from autodiff.primitives.shapes import broadcast_to, concatenate, reshape, trans
 from autodiff.transforms.arguments import (
     Selected,
     Transformed,
+    compiled_outside,
     copied,
     flat_outputs,
     name_of,
@@ -109,13 +110,15 @@ def jacfwd(
     array([[2., 0.],
            [0., 2.]])
     """
-    return Forward(
-        f,
-        argnums=argnums,
-        argnames=argnames,
-        has_aux=has_aux,
-        holomorphic=holomorphic,
-        chunk_size=chunk_size,
+    return compiled_outside(
+        Forward(
+            f,
+            argnums=argnums,
+            argnames=argnames,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            chunk_size=chunk_size,
+        )
     )
 
 
@@ -163,13 +166,15 @@ def jacrev(
     >>> autodiff.jacrev(lambda p: p["w"] @ p["x"])({"w": np.ones(2), "x": np.array([1.0, 2.0])})
     {'w': array([1., 2.]), 'x': array([1., 1.])}
     """
-    return Reverse(
-        f,
-        argnums=argnums,
-        argnames=argnames,
-        has_aux=has_aux,
-        holomorphic=holomorphic,
-        chunk_size=chunk_size,
+    return compiled_outside(
+        Reverse(
+            f,
+            argnums=argnums,
+            argnames=argnames,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            chunk_size=chunk_size,
+        )
     )
 
 
@@ -224,13 +229,15 @@ def jacobian(
     array([[-0.1,  4. ],
            [ 0. , -4. ]])
     """
-    return Chosen(
-        f,
-        argnums=argnums,
-        argnames=argnames,
-        has_aux=has_aux,
-        holomorphic=holomorphic,
-        chunk_size=chunk_size,
+    return compiled_outside(
+        Chosen(
+            f,
+            argnums=argnums,
+            argnames=argnames,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            chunk_size=chunk_size,
+        )
     )
 
 
@@ -274,13 +281,15 @@ def value_and_jacobian(
     array([[2., 0.],
            [0., 4.]])
     """
-    return ValueAndJacobian(
-        f,
-        argnums=argnums,
-        argnames=argnames,
-        has_aux=has_aux,
-        holomorphic=holomorphic,
-        chunk_size=chunk_size,
+    return compiled_outside(
+        ValueAndJacobian(
+            f,
+            argnums=argnums,
+            argnames=argnames,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            chunk_size=chunk_size,
+        )
     )
 
 
@@ -331,13 +340,15 @@ def hessian(
     array([[4., 2.],
            [2., 0.]])
     """
-    return Hessian(
-        f,
-        argnums=argnums,
-        argnames=argnames,
-        has_aux=has_aux,
-        holomorphic=holomorphic,
-        chunk_size=chunk_size,
+    return compiled_outside(
+        Hessian(
+            f,
+            argnums=argnums,
+            argnames=argnames,
+            has_aux=has_aux,
+            holomorphic=holomorphic,
+            chunk_size=chunk_size,
+        )
     )
 
 

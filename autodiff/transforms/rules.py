@@ -41,13 +41,15 @@ class Rules:
 
     ``value(operands) -> results``;
     ``pushed(operands, tangents) -> (results, tangents of results)``, or None where there is none;
-    ``pulled(operands) -> (results, pull)`` with ``pull(g) -> cotangents of the operands``, or None:
-    then derived from ``pushed``.
+    ``pulled(operands, active) -> (results, pull)`` with ``pull(g) -> cotangents of the operands``,
+    or None: then derived from ``pushed``. `active` says of which operands they are asked.
     Tangents of operands are arrays or None; ``g`` is a list of arrays or None.
     """
 
     name = "custom"
     kind = "custom"
+    # Whether these rules run code of the user, which may write into what it is given.
+    foreign = True
 
     def value(self, operands: list[Any]) -> list[Any]:
         """Return the results on operands of any level."""
@@ -57,7 +59,16 @@ class Rules:
         """Return the results, and their tangents (None: zero)."""
         raise NotImplementedError
 
-    def pulled(self, operands: list[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    def batched(self, size: int, mask: list[bool], operands: list[Any]) -> Rules:
+        """Return the rules for all lanes of a batch at once; `mask` says which operands have one.
+
+        Results of these always carry the batch axis, in front.
+        """
+        return Lanes(self, size, mask)
+
+    def pulled(
+        self, operands: list[Any], active: list[bool]
+    ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
         """Derive the pullback from the pushforward: record it in the tangent, sweep it backward."""
         trace = ReverseTrace()
         try:
@@ -103,27 +114,29 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
     if isinstance(top, BatchTrace):
         size = top.size
         payloads = [top.read(x)[0] if m else x for x, m in zip(operands, mine, strict=True)]
-        results = call(Lanes(rules, size, mine), payloads)
+        results = call(rules.batched(size, mine, payloads), payloads)
         return [top.input(r) for r in results]
     if isinstance(top, ForwardTrace):
         primals, tangents = [], []
         for x, m in zip(operands, mine, strict=True):
             primal, t = top.read(x) if m else (x, None)
-            primals.append(unchanging(primal))
-            tangents.append(unchanging(t))
+            primals.append(unchanging(primal) if rules.foreign else primal)
+            tangents.append(unchanging(t) if rules.foreign else t)
         results, pushed = rules.pushed(primals, tangents)
         _refuse_captured(rules, level, [*results, *pushed])
         return [
             y if t is None or dtype_of(y).kind not in "fc" else top.input(y, t)
             for y, t in zip(results, pushed, strict=True)
         ]
-    active = [
-        i
-        for i, (x, m) in enumerate(zip(operands, mine, strict=True))
-        if m and dtype_of(x).kind in "fc"
-    ]
-    payloads = [unchanging(top.read(x) if m else x) for x, m in zip(operands, mine, strict=True)]
-    results, pull = rules.pulled(payloads)
+    smooth_mine = [m and dtype_of(x).kind in "fc" for x, m in zip(operands, mine, strict=True)]
+    active = [i for i, m in enumerate(smooth_mine) if m]
+    payloads = [top.read(x) if m else x for x, m in zip(operands, mine, strict=True)]
+    if rules.foreign:
+        payloads = [unchanging(x) for x in payloads]
+    else:
+        # What was not traced is still the caller's, who may write into it before the sweep.
+        payloads = [x if m else unchanging(x) for x, m in zip(payloads, mine, strict=True)]
+    results, pull = rules.pulled(payloads, smooth_mine)
     _refuse_captured(rules, level, results)
     smooth = [j for j, y in enumerate(results) if dtype_of(y).kind in "fc"]
     if not smooth:
@@ -187,10 +200,10 @@ def _refuse_captured(rules: Rules, level: int, results: list[Any]) -> None:
 class Lanes(Rules):
     """Rules for all lanes of a batch at once. Results and residuals always carry the batch axis."""
 
-    def __init__(self, rules: Rules, size: int, batched: list[bool]) -> None:
+    def __init__(self, rules: Rules, size: int, mask: list[bool]) -> None:
         self.rules = rules
         self.size = size
-        self.batched = batched
+        self.mask = mask
         self.name = rules.name
         self.kind = rules.kind
 
@@ -210,7 +223,7 @@ class Lanes(Rules):
             trace.close()
 
     def _inputs(self, trace: Any, values: list[Any]) -> list[Any]:
-        return [trace.input(x) if b else x for x, b in zip(values, self.batched, strict=True)]
+        return [trace.input(x) if b else x for x, b in zip(values, self.mask, strict=True)]
 
     def pushed(self, operands: list[Any], tangents: list[Any]) -> tuple[list[Any], list[Any]]:
         """Push the tangents of all lanes forward."""
@@ -220,7 +233,7 @@ class Lanes(Rules):
                 self._inputs(trace, operands),
                 [
                     trace.input(t) if b and t is not None else t
-                    for t, b in zip(tangents, self.batched, strict=True)
+                    for t, b in zip(tangents, self.mask, strict=True)
                 ],
             )
             return (
@@ -230,16 +243,18 @@ class Lanes(Rules):
         finally:
             trace.close()
 
-    def pulled(self, operands: list[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+    def pulled(
+        self, operands: list[Any], active: list[bool]
+    ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
         """Return the results of all lanes, and what pulls their cotangents back."""
         # The trace stays open: what the rule keeps for its pull are this trace's values.
         trace = BatchTrace(self.size)
-        results, inner = self.rules.pulled(self._inputs(trace, operands))
+        results, inner = self.rules.pulled(self._inputs(trace, operands), active)
 
         def pull(g: Sequence[Any]) -> list[Any]:
             cotangents = inner([None if c is None else trace.input(c) for c in g])
             found = []
-            for c, b in zip(cotangents, self.batched, strict=True):
+            for c, b in zip(cotangents, self.mask, strict=True):
                 if c is not None:
                     c = self._spread(trace, c)
                     if not b:
