@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from benchmarks.agreement import compare_answers
 from benchmarks.case import Case, Entry, Selection, Target, answers, makers
 from benchmarks.command import main
 from benchmarks.comparing import compare_runs, differs
-from benchmarks.gradbench.protocol import serve
 from benchmarks.measuring import Effort, Times
 from benchmarks.results import CaseResult, Run, TargetResult
 from benchmarks.rivals import Rivals
@@ -107,27 +104,3 @@ def test_a_faster_machine_is_no_change():
     slower = _run((2.0, 2.02, 2.04), (0.5, 0.505, 0.51))
     (change,) = compare_runs(old, slower)[0]
     assert change.who == "autodiff" and change.factor == pytest.approx(2.0, rel=0.02)
-
-
-def test_gradbench_messages():
-    """The tool answers each message, and says what it cannot do."""
-    messages = [
-        {"id": 0, "kind": "start", "eval": "lse"},
-        {"id": 1, "kind": "define", "module": "lse"},
-        {
-            "id": 2, "kind": "evaluate", "module": "lse", "function": "gradient",
-            "input": {"x": [0.0, 0.0], "min_runs": 3, "min_seconds": 0},
-        },
-        {"id": 3, "kind": "evaluate", "module": "lse", "function": "nothing", "input": {}},
-        {"id": 4, "kind": "define", "module": "unheard of"},
-        {"id": 5, "kind": "analysis", "of": 2, "valid": True},
-    ]  # fmt: skip
-    output = io.StringIO()
-    serve(io.StringIO("".join(json.dumps(m) + "\n" for m in messages)), output)
-    answers_ = [json.loads(line) for line in output.getvalue().splitlines()]
-    assert [answer["id"] for answer in answers_] == [0, 1, 2, 3, 4, 5]
-    assert answers_[0]["tool"] == "autodiff"
-    np.testing.assert_allclose(answers_[2]["output"], [0.5, 0.5], rtol=1e-15)
-    assert [t["name"] for t in answers_[2]["timings"]].count("evaluate") == 3
-    assert not answers_[3]["success"] and "nothing" in answers_[3]["error"]
-    assert not answers_[4]["success"]

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter_ns
+from types import ModuleType
 from typing import Any, TextIO
 
-from benchmarks.gradbench.evaluation import Evaluation, encoded
+from benchmarks.gradbench.evaluation import Evaluation
 
-__all__ = ["EVALUATIONS", "Tool", "serve"]
+__all__ = ["PROBLEMS", "TOOLS", "Tool", "problem", "serve"]
 
-EVALUATIONS = ("hello", "gmm", "kmeans", "lse", "llsq")
+PROBLEMS = (
+    "hello", "gmm", "ba", "lstm", "kmeans", "lse", "llsq", "det", "ode", "particle", "saddle",
+)  # fmt: skip
+
+# By the name on the command line: the module under tools/.
+TOOLS = {
+    "autodiff": "with_autodiff",
+    "jax": "with_jax",
+    "torch": "with_torch",
+    "autograd": "with_autograd",
+    "by-hand": "by_hand",
+}
+
+
+def problem(name: str) -> Evaluation:
+    """An evaluation by its name."""
+    return importlib.import_module(f"benchmarks.gradbench.problems.{name}").EVALUATION
 
 
 class Tool:
     """Answers GradBench's messages.
+
+    Parameters
+    ----------
+    name : str
+        One of ``TOOLS``.
 
     Examples
     --------
@@ -28,72 +50,84 @@ class Tool:
     9.0
     """
 
-    def __init__(self) -> None:
-        self._defined: dict[str, Evaluation] = {}
+    def __init__(self, name: str = "autodiff") -> None:
+        self.name = name
+        self._defined: set[str] = set()
 
     def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one message; what goes wrong is an answer too."""
         kind = message.get("kind")
-        answer: dict[str, Any] = {"id": message["id"]}
-        if kind == "start":
-            answer |= {"tool": "autodiff"}
-        elif kind == "define":
-            answer |= self._define(str(message["module"]))
-        elif kind == "evaluate":
-            try:
+        answer: dict[str, Any] = {"id": message.get("id")}
+        try:
+            if kind == "start":
+                answer |= {"tool": self.name}
+            elif kind == "define":
+                answer |= self._define(str(message["module"]))
+            elif kind == "evaluate":
                 answer |= self._evaluate(message)
-            except Exception as error:  # the protocol has a place for it
-                answer |= {"success": False, "error": f"{type(error).__name__}: {error}"}
+        except Exception as error:  # the protocol has a place for it
+            answer |= {"success": False, "error": f"{type(error).__name__}: {error}"}
         return answer
 
+    def _functions(self) -> ModuleType:
+        return importlib.import_module(f"benchmarks.gradbench.tools.{TOOLS[self.name]}")
+
     def _define(self, module: str) -> dict[str, Any]:
-        if module not in EVALUATIONS:
-            return {"success": False, "error": f"no module {module!r}"}
         start = perf_counter_ns()
-        found = importlib.import_module(f"benchmarks.gradbench.{module}")
-        self._defined[module] = found.EVALUATION
+        if module not in PROBLEMS or module not in self._functions().EVALUATIONS:
+            return {"success": False, "error": f"{self.name} has no module {module!r}"}
+        problem(module)
+        self._defined.add(module)
         spent = perf_counter_ns() - start
         return {"success": True, "timings": [{"name": "define", "nanoseconds": spent}]}
 
     def _evaluate(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        if message["module"] not in self._defined:
-            raise LookupError(f"module {message['module']!r} was not defined")
-        evaluation = self._defined[message["module"]]
-        if message["function"] not in evaluation.functions:
-            raise LookupError(f"no function {message['function']!r}")
-        f = evaluation.functions[message["function"]]
-        given = message["input"]
-        runs = given if isinstance(given, Mapping) else {}
+        module, name = message["module"], message["function"]
+        if module not in self._defined:
+            raise LookupError(f"module {module!r} was not defined")
+        functions = self._functions().EVALUATIONS[module]
+        if name not in functions:
+            raise LookupError(f"module {module!r} has no function {name!r}")
+        evaluation, given = problem(module), message["input"]
         args = evaluation.read(given)
-        timings = []
         start = perf_counter_ns()
-        output = f(*args)
-        if runs.get("min_runs") is not None or runs.get("min_seconds") is not None:
-            # Recording and compiling take place in the first calls, before the clock starts.
-            f(*args)
-            timings.append({"name": "prepare", "nanoseconds": perf_counter_ns() - start})
-            timings += _timed(f, args, int(runs.get("min_runs", 1)), runs.get("min_seconds", 0.0))
-        else:
-            timings.append({"name": "evaluate", "nanoseconds": perf_counter_ns() - start})
-        return {"success": True, "output": encoded(output), "timings": timings}
+        # Arrays of the tool's own kind, recording, compiling: before the clock starts.
+        f = functions[name](*args)
+        prepared = perf_counter_ns() - start
+        output, times = _timed(f, *_wanted(given))
+        timings = [{"name": "prepare", "nanoseconds": prepared}]
+        timings += [{"name": "evaluate", "nanoseconds": spent} for spent in times]
+        return {
+            "success": True,
+            "output": evaluation.written(given, name, output),
+            "timings": timings,
+        }
 
 
-def _timed(f: Any, args: Any, least: int, seconds: float) -> list[dict[str, Any]]:
-    timings: list[dict[str, Any]] = []
-    total = 0
-    while len(timings) < max(least, 1) or total < seconds * 1e9:
+def _wanted(given: Any) -> tuple[int, float]:
+    """How many runs at least, and for how many seconds; older inputs have ``runs``."""
+    if not isinstance(given, Mapping):
+        return 1, 0.0
+    runs = given.get("min_runs", given.get("runs", 1))
+    return max(1, int(runs or 1)), float(given.get("min_seconds") or 0.0)
+
+
+def _timed(f: Callable[[], Any], least: int, seconds: float) -> tuple[Any, list[int]]:
+    times: list[int] = []
+    total, output = 0, None
+    while len(times) < least or total < seconds * 1e9:
         start = perf_counter_ns()
-        f(*args)
+        output = f()
         spent = perf_counter_ns() - start
+        times.append(spent)
         total += spent
-        timings.append({"name": "evaluate", "nanoseconds": spent})
-    return timings
+    return output, times
 
 
-def serve(messages: TextIO, answers: TextIO) -> None:
+def serve(messages: TextIO, answers: TextIO, tool: str = "autodiff") -> None:
     """Answer every message until the end of the input."""
-    tool = Tool()
+    answering = Tool(tool)
     for line in messages:
         if line.strip():
-            answers.write(json.dumps(tool.answer(json.loads(line))) + "\n")
+            answers.write(json.dumps(answering.answer(json.loads(line))) + "\n")
             answers.flush()

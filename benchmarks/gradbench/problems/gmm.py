@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-import autodiff
-from benchmarks.gradbench.evaluation import Evaluation, log_sum_exp
+from benchmarks.gradbench.evaluation import Evaluation, encoded, log_sum_exp
 
 __all__ = ["EVALUATION", "objective"]
 
@@ -64,13 +63,30 @@ def objective(
 
 
 def read(given: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return ``(alpha, mu, q, l, x, gamma, m)``."""
-    if "q" not in given:
-        raise ValueError("gmm: this tool takes the inputs alpha, mu, q, l of GradBench since 2025")
+    """Return ``(alpha, mu, q, l, x, gamma, m)``.
+
+    Older inputs have ``means`` for ``mu``, and in ``icf`` the rows of ``q`` and ``l`` side by side.
+    """
     k, d = int(given["k"]), int(given["d"])
-    arrays = [np.array(given[name], float) for name in ("alpha", "mu", "q", "l", "x")]
+    if "icf" in given:
+        factors = np.array(given["icf"], float).reshape(k, -1)
+        mu, q, lower = given["means"], factors[:, :d].copy(), factors[:, d:].copy()
+    else:
+        mu, q, lower = given["mu"], given["q"], given["l"]
+    arrays = [np.array(part, float) for part in (given["alpha"], mu, q, lower, given["x"])]
     arrays[3] = arrays[3].reshape(k, d * (d - 1) // 2)
     return (*arrays, float(given["gamma"]), int(given["m"]))
+
+
+def written(given: Mapping[str, Any], function: str, output: Any) -> Any:
+    """The gradient by name; for older inputs one list: alphas, means, and the rows of ``icf``."""
+    if function == "objective":
+        return encoded(output)
+    alpha, mu, q, lower = (np.asarray(part) for part in output)
+    if "icf" in given:
+        rows = np.concatenate([q, lower], 1)
+        return np.concatenate([alpha, mu.ravel(), rows.ravel()]).tolist()
+    return encoded({"alpha": alpha, "mu": mu, "q": q, "l": lower})
 
 
 def sample(size: int) -> dict[str, Any]:
@@ -87,20 +103,4 @@ def sample(size: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _objective(*args: Any) -> Any:
-    return objective(np, *args)
-
-
-def _gradient(*args: Any) -> Any:
-    parts = autodiff.grad(_objective, argnums=(0, 1, 2, 3))(*args)
-    return np.concatenate([part.ravel() for part in parts])
-
-
-EVALUATION = Evaluation(
-    read,
-    {
-        "objective": autodiff.jit(_objective, static_argnums=(5, 6)),
-        "jacobian": autodiff.jit(_gradient, static_argnums=(5, 6)),
-    },
-    sample,
-)
+EVALUATION = Evaluation(("objective", "jacobian"), read, sample, sizes=(5, 25, 50), written=written)

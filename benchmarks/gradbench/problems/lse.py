@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import autodiff
 from benchmarks.gradbench.evaluation import Evaluation, log_sum_exp
 
 __all__ = ["EVALUATION", "primal"]
@@ -28,11 +27,4 @@ def sample(size: int) -> dict[str, Any]:
     return {"x": np.random.default_rng(0).normal(size=size).tolist()}
 
 
-EVALUATION = Evaluation(
-    read,
-    {
-        "primal": autodiff.jit(lambda x: primal(np, x)),
-        "gradient": autodiff.jit(autodiff.grad(lambda x: primal(np, x))),
-    },
-    sample,
-)
+EVALUATION = Evaluation(("primal", "gradient"), read, sample, sizes=(1_000, 40_000, 400_000))

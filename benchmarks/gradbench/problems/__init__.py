@@ -1,0 +1,1 @@
+"""What the evaluations are: functions written with an array module, inputs, outputs as JSON."""
