@@ -21,7 +21,6 @@ from autodiff._kernels.tracer import (
     register_property,
     shape_of,
 )
-from autodiff.numpy.creation import zeros_like
 from autodiff.numpy.overloading import MISSING, operand, overloads, unsupported, write_out
 from autodiff.primitives import elementwise as rows
 from autodiff.primitives import table
@@ -194,7 +193,7 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
             f"with {len(tests)} condition(s), either {len(tests)} or {len(tests) + 1} functions "
             "are expected"
         )
-    y = zeros_like(x)
+    y = lift(np.zeros(shape_of(x), dtype_of(x)))
     for test, function in zip(tests, funclist, strict=True):
         if ndim_of(x) == 0:
             if bool(test):

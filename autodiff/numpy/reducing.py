@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from operator import index as as_int
 from typing import Any
 
 import numpy as np
@@ -78,10 +79,8 @@ __all__ = [
     "nansum",
     "nanvar",
     "norm",
-    "percentile",
     "prod",
     "ptp",
-    "quantile",
     "std",
     "sum",
     "trapezoid",
@@ -96,11 +95,16 @@ EVERYTHING = slice(None)
 
 def _axis(axis: Any, x: Any) -> Any:
     """None, an int or a tuple of ints, checked by NumPy's rules."""
-    if axis is None or type(axis) is int:
+    if axis is None:
+        return axis
+    ndim = ndim_of(x)
+    if not ndim and not isinstance(axis, tuple) and as_int(axis) in (0, -1):
+        return None  # a scalar has no axes, and NumPy lets it pass
+    if type(axis) is int and -ndim <= axis < ndim:
         return axis
     if isinstance(axis, tuple):
-        return axes_in_range(axis, ndim_of(x))
-    return axis_in_range(axis, ndim_of(x))
+        return axes_in_range(axis, ndim)
+    return axis_in_range(axis, ndim)
 
 
 def _keep(keepdims: Any) -> bool:
@@ -163,8 +167,13 @@ def prod(
     x = operand(a)
     if _masked(where):
         x = select(where, x, np.ones((), dtype_of(x)))
-    y = reductions.prod(x, axis=_axis(axis, x), keepdims=_keep(keepdims), dtype=_dtype(dtype))
-    if _given(initial):
+    params: dict[str, Any] = {"axis": _axis(axis, x), "keepdims": _keep(keepdims)}
+    if dtype is not None:
+        params["dtype"] = np.dtype(dtype)
+    if _given(initial) and not isinstance(initial, Tracer):
+        params["initial"] = initial
+    y = reductions.prod(x, **params)
+    if isinstance(initial, Tracer):
         y = multiply(initial, y)
     return write_out(y, out)
 
@@ -236,6 +245,8 @@ def average(
     total = sum(w, axis, keepdims=keepdims) if shape_of(w) == shape_of(a) else sum(w)
     if shape_of(w) != shape_of(a):
         total = sum(w, axis, keepdims=keepdims)
+    if not isinstance(total, Tracer) and np.any(total == 0.0):
+        raise ZeroDivisionError("Weights sum to zero, can't be normalized")
     y = divide(sum(multiply(a, w), axis, keepdims=keepdims), total)
     if returned:
         if shape_of(total) != shape_of(y):
@@ -722,67 +733,6 @@ def median(
     return write_out(y, out)
 
 
-@overloads(np.quantile)
-def quantile(
-    a: Any,
-    q: Any,
-    axis: Any = None,
-    out: Any = None,
-    overwrite_input: bool = False,
-    method: str = "linear",
-    keepdims: Any = False,
-    *,
-    weights: Any = None,
-) -> Any:
-    """Return quantiles over axes, interpolated linearly between neighbours."""
-    if weights is not None:
-        raise unsupported("quantile", "weights", "sort and use np.interp on the running weights")
-    if method != "linear":
-        raise unsupported("quantile", f"method={method!r}", "only method='linear' has a derivative")
-    if isinstance(q, Tracer):
-        raise unsupported("quantile", "a traced q", "give q as a number or an ndarray")
-    weak = type(q) in (int, float)
-    x = operand(a)
-    q = np.asarray(q)
-    if not ((q >= 0) & (q <= 1)).all():
-        raise ValueError("Quantiles must be in the range [0, 1]")
-    x, k, kept = _flattened(x, axis)
-    x = shapes.move_axis(x, k, 0)
-    x = indexing.sort(x, axis=0)
-    n = shape_of(x)[0]
-    places = (n - 1) * q
-    low = np.floor(places).astype(np.intp)
-    high = np.minimum(low + 1, n - 1)
-    part: Any = np.asarray(places - low, places.dtype)
-    part = float(part) if weak else part.reshape(q.shape + (1,) * (ndim_of(x) - 1))
-    below, above = indexing.take(x, low, axis=0), indexing.take(x, high, axis=0)
-    step = subtract(above, below)
-    # NumPy interpolates from the nearer neighbour.
-    y = select(np.asarray(part) >= 0.5, above - step * (1 - part), below + step * part)
-    top = x[-1]
-    y = _scalar(select(isnan(top), top, y))
-    if _keep(keepdims):
-        y = shapes.reshape(y, shape=q.shape + kept)
-    return write_out(y, out)
-
-
-@overloads(np.percentile)
-def percentile(
-    a: Any,
-    q: Any,
-    axis: Any = None,
-    out: Any = None,
-    overwrite_input: bool = False,
-    method: str = "linear",
-    keepdims: Any = False,
-    *,
-    weights: Any = None,
-) -> Any:
-    """Return percentiles over axes, interpolated linearly between neighbours."""
-    q = q / 100 if type(q) in (int, float) else np.true_divide(q, 100)
-    return quantile(a, q, axis, out, overwrite_input, method, keepdims, weights=weights)
-
-
 # ---- ignoring NaN --------------------------------------------------------------------------------
 
 
@@ -855,13 +805,22 @@ def nanmean(
     return write_out(_over(total, _present(x, axis, _keep(keepdims))), out)
 
 
-def _nan_variance(a: Any, axis: Any, dtype: Any, ddof: Any, keepdims: Any, where: Any) -> Any:
+def _nan_variance(
+    a: Any, axis: Any, dtype: Any, ddof: Any, keepdims: Any, where: Any, mean_: Any, correction: Any
+) -> Any:
+    if correction is not MISSING:
+        if ddof != 0:
+            raise ValueError("ddof and correction can't be provided simultaneously.")
+        ddof = correction
     x = operand(a)
     if _masked(where):
         x = select(where, x, np.nan)
     gone = isnan(x)
     known = select(gone, np.zeros((), dtype_of(x)), x)
-    middle = _over(sum(known, axis, dtype, None, True), _present(x, axis, True))
+    if mean_ is MISSING:
+        middle = _over(sum(known, axis, dtype, None, True), _present(x, axis, True))
+    else:
+        middle = mean_
     apart = select(gone, np.zeros((), dtype_of(x)), subtract(known, middle))
     if dtype_of(apart).kind == "c":
         squares = real(multiply(apart, conjugate(apart)))
@@ -886,10 +845,8 @@ def nanvar(
     correction: Any = MISSING,
 ) -> Any:
     """Return the variance over axes of what is not NaN."""
-    if mean is not MISSING:
-        raise unsupported("nanvar", "mean", "leave it out")
-    ddof = ddof if correction is MISSING else correction
-    return write_out(_nan_variance(a, axis, dtype, ddof, keepdims, where), out)
+    y = _nan_variance(a, axis, dtype, ddof, keepdims, where, mean, correction)
+    return write_out(y, out)
 
 
 @overloads(np.nanstd)
@@ -906,10 +863,8 @@ def nanstd(
     correction: Any = MISSING,
 ) -> Any:
     """Return the standard deviation over axes of what is not NaN."""
-    if mean is not MISSING:
-        raise unsupported("nanstd", "mean", "leave it out")
-    ddof = ddof if correction is MISSING else correction
-    return write_out(reductions.root(_nan_variance(a, axis, dtype, ddof, keepdims, where)), out)
+    y = _nan_variance(a, axis, dtype, ddof, keepdims, where, mean, correction)
+    return write_out(reductions.root(y), out)
 
 
 def _nan_extreme(

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 
 from autodiff._kernels.tracer import (
+    BatchTrace,
+    ReverseTrace,
     Tracer,
     dtype_of,
     lift,
+    lower,
     mark_view,
     ndim_of,
     register_method,
     register_property,
     shape_of,
+    trace_of,
 )
 from autodiff.numpy.creation import cast, linspace
 from autodiff.numpy.overloading import (
@@ -119,10 +123,31 @@ def _complete(shape: tuple[int, ...], size: int, had: tuple[int, ...]) -> tuple[
 # ---- reshaping -----------------------------------------------------------------------------------
 
 
+def _in_memory(x: Any) -> Any:
+    """The ndarray under a value (one lane of it), for its strides and flags."""
+    lanes = 0
+    while isinstance(x, Tracer):
+        trace = trace_of(x)
+        if trace is None:
+            x = lower(x)
+            continue
+        x = trace.read(x)
+        if not isinstance(trace, ReverseTrace):
+            x = x[0]
+        lanes += isinstance(trace, BatchTrace)
+    return x[(0,) * lanes] if lanes and x.size else x
+
+
 def _is_fortran(x: Any) -> bool:
     """Whether the values of `x` lie in Fortran order (and not in C order as well)."""
-    flags = getattr(x, "flags", None)
-    return flags is not None and bool(flags.f_contiguous) and not flags.c_contiguous
+    flags = np.asarray(_in_memory(x)).flags
+    return bool(flags.f_contiguous) and not flags.c_contiguous
+
+
+def _by_strides(x: Any) -> tuple[int, ...]:
+    """The axes of `x` in the order of its memory, the longest strides first."""
+    strides = np.asarray(_in_memory(x)).strides
+    return tuple(sorted(range(ndim_of(x)), key=lambda k: -abs(strides[k])))
 
 
 def _reshaped(x: Any, shape: Any, order: Any = "C") -> Any:
@@ -164,13 +189,15 @@ def _turned(x: Any, axes: tuple[int, ...]) -> Any:
 @overloads(np.reshape)
 def reshape(a: Any, /, shape: Any, order: Any = "C", *, copy: bool | None = None) -> Any:
     """Return the elements of `a` in another shape."""
-    y = _reshaped(operand(a), shape, order)
+    a = operand(a)
+    if copy is False:
+        np.reshape(_in_memory(a), shape, order, copy=False)  # raises where it takes a copy
+    y = _reshaped(a, shape, order)
     return shapes.copy(y) if copy else y
 
 
 def _reshape_method(x: Any, *shape: Any, order: Any = "C", copy: bool | None = None) -> Any:
-    y = _reshaped(x, shape[0] if len(shape) == 1 else shape, order)
-    return shapes.copy(y) if copy else y
+    return reshape.__wrapped__(x, shape[0] if len(shape) == 1 else shape, order, copy=copy)
 
 
 @overloads(np.ravel)
@@ -178,7 +205,10 @@ def ravel(a: Any, order: Any = "C") -> Any:
     """Return the elements of `a` in one dimension."""
     a = operand(a)
     if order == "K":
-        order = "A"
+        axes = _by_strides(a)
+        if axes != tuple(range(len(axes))):
+            a = shapes.transpose(a, axes=axes)
+        order = "C"
     return _reshaped(a, (size_of(a),), order)
 
 
@@ -481,8 +511,24 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 def block(arrays: Any) -> Any:
     """Return an array assembled from nested lists of blocks."""
 
-    def depth(x: Any) -> int:
-        return 1 + max(map(depth, x)) if isinstance(x, list) else 0
+    def depth(x: Any, place: str = "arrays") -> int:
+        if isinstance(x, tuple):
+            raise TypeError(
+                f"{place} is a tuple. Only lists can be used to arrange blocks, and np.block does "
+                "not allow implicit conversion from tuple to ndarray."
+            )
+        if not isinstance(x, list):
+            return 0
+        if not x:
+            raise ValueError(f"List at {place} cannot be empty")
+        depths = [depth(part, f"{place}[{k}]") for k, part in enumerate(x)]
+        for k, found in enumerate(depths):
+            if found != depths[0]:
+                raise ValueError(
+                    f"List depths are mismatched. First element was at depth {depths[0] + 1}, but "
+                    f"there is an element at depth {found + 1} ({place}[{k}])"
+                )
+        return 1 + depths[0]
 
     def most(x: Any) -> int:
         return max(map(most, x)) if isinstance(x, list) else ndim_of(operand(x))
@@ -492,8 +538,6 @@ def block(arrays: Any) -> Any:
 
     def join(x: Any, level: int) -> Any:
         if isinstance(x, list):
-            if not x:
-                raise ValueError("List at arrays cannot be empty")
             return _joined([join(part, level + 1) for part in x], level - levels)
         x = operand(x)
         shape = shape_of(x)
@@ -804,7 +848,11 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     shape = shape_of(arr)
     axis = axis_in_range(axis, len(shape))
     n = shape[axis]
+    if isinstance(obj, slice):
+        obj = np.arange(*obj.indices(n))
     places = np.asarray(obj)
+    if places.size == 0 and not isinstance(obj, np.ndarray):
+        places = places.astype(np.intp)
     if places.ndim == 0 and places.dtype != bool:
         # One place may take several slices; they lie along the first axis of the values.
         values = shapes.reshape(
@@ -840,7 +888,7 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
         arr, axis = ravel(arr), 0
     axis = axis_in_range(axis, ndim_of(arr))
     kept = np.delete(np.arange(shape_of(arr)[axis]), obj)
-    return indexing.take(arr, kept, axis=axis)
+    return arr[(*(EVERYTHING,) * axis, kept)]
 
 
 # ---- methods -------------------------------------------------------------------------------------

@@ -289,15 +289,20 @@ min = _extreme("min", np.minimum, "minimum")
 # ---- products ------------------------------------------------------------------------------------
 
 
-def _prod(x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None) -> Any:
-    return MULTIPLY.reduce(x, axis, dtype, None, keepdims)
+def _prod(
+    x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None, initial: Any = None
+) -> Any:
+    if initial is None:
+        return MULTIPLY.reduce(x, axis, dtype, None, keepdims)
+    # NumPy starts from it: multiplied afterwards, it would give other last bits.
+    return MULTIPLY.reduce(x, axis, dtype, None, keepdims, initial)
 
 
 def _along(axis: int, index: slice) -> tuple[slice, ...]:
     return (*(EVERYTHING,) * axis, index)
 
 
-def _products_of_others(x: Any, axis: Axis, keepdims: bool) -> Any:
+def _products_of_others(x: Any, axis: Axis) -> Any:
     """For each element the product of all others along `axis`, without a division."""
     shape = shape_of(x)
     ndim = len(shape)
@@ -322,24 +327,47 @@ def _products_of_others(x: Any, axis: Axis, keepdims: bool) -> Any:
     return transpose(others, axes=tuple(inverse))
 
 
+def _times(initial: Any, x: Any) -> Any:
+    return x if initial is None else multiply(x, initial)
+
+
 def _prod_tangent(
-    t: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None
+    t: Any,
+    y: Any,
+    x: Any,
+    axis: Axis = None,
+    keepdims: bool = False,
+    dtype: Any = None,
+    initial: Any = None,
 ) -> Any:
-    return sum(multiply(t, _products_of_others(x, axis, keepdims)), axis=axis, keepdims=keepdims)
+    others = _times(initial, _products_of_others(x, axis))
+    return sum(scale(t, others), axis=axis, keepdims=keepdims)
 
 
 def _prod_adjoint(
-    g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None
+    g: Any,
+    y: Any,
+    x: Any,
+    axis: Axis = None,
+    keepdims: bool = False,
+    dtype: Any = None,
+    initial: Any = None,
 ) -> Any:
-    others = _products_of_others(x, axis, keepdims)
+    others = _times(initial, _products_of_others(x, axis))
     return scale(kept(g, shape_of(x), axis, keepdims), others)
 
 
 def _prod_lowering(
-    emit: Any, x: Any, axis: Axis = None, keepdims: bool = False, dtype: Any = None
+    emit: Any,
+    x: Any,
+    axis: Axis = None,
+    keepdims: bool = False,
+    dtype: Any = None,
+    initial: Any = None,
 ) -> Any:
     x = emit.convert(x, emit.out.dtype)
-    return emit.reduce(x, "multiply", _emitted_axes(x, axis), keepdims)
+    y = emit.reduce(x, "multiply", _emitted_axes(x, axis), keepdims)
+    return y if initial is None else y * emit.constant(initial, y.dtype)
 
 
 prod = Primitive("prod", _prod)
