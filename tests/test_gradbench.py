@@ -1,14 +1,16 @@
 """GradBench: the messages, and every evaluation against an independent derivative."""
 
+import importlib
 import io
 import json
+import warnings
 
 import numpy as np
 import pytest
 
 import autodiff
 from benchmarks.gradbench.problems import ba, det, gmm, llsq, lstm, ode
-from benchmarks.gradbench.protocol import PROBLEMS, Tool, problem, serve
+from benchmarks.gradbench.protocol import PROBLEMS, TOOLS, Tool, problem, serve
 from benchmarks.gradbench.runner import difference, main
 
 SIZES = {
@@ -253,6 +255,26 @@ def test_particle(mode):
     assert ask("particle", mode, {"w": 0.0})["output"] == pytest.approx(
         0.2071918746486116, rel=1e-12
     )
+
+
+# --------------------------------------------------------------------------------- other tools
+
+
+@pytest.mark.parametrize("tool", [name for name in TOOLS if name != "autodiff"])
+def test_tools_agree(tool):
+    """Every function that another tool has gives what ours gives, as the runner asks for it."""
+    if tool != "by-hand":
+        pytest.importorskip(tool)
+    module = importlib.import_module(f"benchmarks.gradbench.tools.{TOOLS[tool]}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what rivals say about themselves
+        for name, functions in module.EVALUATIONS.items():
+            given = sample(name)
+            for function in functions:
+                ours = ask(name, function, given)["output"]
+                theirs = ask(name, function, given, tool)["output"]
+                error, complaint = difference(ours, theirs)
+                assert not complaint and error <= problem(name).tolerance, (name, function, error)
 
 
 # ------------------------------------------------------------------------------------- the runner

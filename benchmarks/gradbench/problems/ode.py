@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.gradbench.evaluation import Evaluation
 
-__all__ = ["EVALUATION", "final", "step"]
+__all__ = ["END", "EVALUATION", "final", "step"]
 
 END = 2.0
 
