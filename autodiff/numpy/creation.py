@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 
-def _made(value: Any) -> Any:
+def writable_handle(value: Any) -> Any:
     """A new array, as a writable handle where traced values may come to be written into it."""
     if inside_transform() and type(value) is np.ndarray and value.dtype.kind in "fc":
         return lift(value)
@@ -68,7 +68,7 @@ def _writable(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def made(*args: Any, **kwargs: Any) -> Any:
         y = function(*args, **kwargs)
-        return y if args and y is args[0] else _made(y)
+        return y if args and y is args[0] else writable_handle(y)
 
     return made
 
@@ -107,21 +107,21 @@ def zeros(
     >>> np.zeros(2)
     array([0., 0.])
     """
-    return _made(np.zeros(shape, dtype, order, **_keywords(device, like)))
+    return writable_handle(np.zeros(shape, dtype, order, **_keywords(device, like)))
 
 
 def ones(
     shape: Any, dtype: Any = None, order: Any = "C", *, device: Any = None, like: Any = None
 ) -> Any:
     """Return ones; inside a transform an array that traced values can be written into."""
-    return _made(np.ones(shape, dtype, order, **_keywords(device, like)))
+    return writable_handle(np.ones(shape, dtype, order, **_keywords(device, like)))
 
 
 def empty(
     shape: Any, dtype: Any = None, order: Any = "C", *, device: Any = None, like: Any = None
 ) -> Any:
     """Return arbitrary values; inside a transform an array that takes traced values."""
-    return _made(np.empty(shape, dtype, order, **_keywords(device, like)))
+    return writable_handle(np.empty(shape, dtype, order, **_keywords(device, like)))
 
 
 def full(
@@ -142,7 +142,7 @@ def full(
         return shapes.copy(
             shapes.broadcast_to(value, shape=tuple(n.__index__() for n in shape)), order=order
         )
-    return _made(np.full(shape, fill_value, dtype, order, **_keywords(device, like)))
+    return writable_handle(np.full(shape, fill_value, dtype, order, **_keywords(device, like)))
 
 
 def eye(
@@ -156,17 +156,17 @@ def eye(
     like: Any = None,
 ) -> Any:
     """Return ones on a diagonal; inside a transform traced values can be written into it."""
-    return _made(np.eye(N, M, k, dtype, order, **_keywords(device, like)))
+    return writable_handle(np.eye(N, M, k, dtype, order, **_keywords(device, like)))
 
 
 def identity(n: int, dtype: Any = None, *, like: Any = None) -> Any:
     """Return the identity matrix; inside a transform traced values can be written into it."""
-    return _made(np.identity(n, dtype, **_keywords(None, like)))
+    return writable_handle(np.identity(n, dtype, **_keywords(None, like)))
 
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = float, *, like: Any = None) -> Any:
     """Return ones at and below a diagonal; inside a transform they take traced values."""
-    return _made(np.tri(N, M, k, dtype, **_keywords(None, like)))
+    return writable_handle(np.tri(N, M, k, dtype, **_keywords(None, like)))
 
 
 def fromfunction(
@@ -197,7 +197,7 @@ def _like(name: str) -> Callable[..., Any]:
             a = np.broadcast_to(np.zeros((), dtype_of(a)), shape_of(a))
             if order in ("K", "A") and shape is None:
                 order = "C"
-        return _made(numpy_function(a, dtype, order, subok, shape, device=device))
+        return writable_handle(numpy_function(a, dtype, order, subok, shape, device=device))
 
     return implementation
 
@@ -432,12 +432,12 @@ def arange(
         x.__index__() if isinstance(x, Tracer) else x for x in (start_or_stop, stop, step)
     )
     if stop is None:
-        return _made(
+        return writable_handle(
             np.arange(0, start_or_stop, step, dtype=dtype, **keywords)
             if step != 1
             else np.arange(start_or_stop, dtype=dtype, **keywords)
         )
-    return _made(np.arange(start_or_stop, stop, step, dtype=dtype, **keywords))
+    return writable_handle(np.arange(start_or_stop, stop, step, dtype=dtype, **keywords))
 
 
 def linspace(
@@ -455,7 +455,7 @@ def linspace(
     if not (holds_tracer(start) or holds_tracer(stop)):
         plain: Any = np.linspace
         y = plain(start, stop, num, endpoint, retstep, dtype, axis, device=device)
-        return (_made(y[0]), y[1]) if retstep else _made(y)
+        return (writable_handle(y[0]), y[1]) if retstep else writable_handle(y)
     return _linspace(start, stop, num, endpoint, retstep, dtype, axis)
 
 

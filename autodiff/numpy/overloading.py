@@ -8,6 +8,7 @@ NumPy, so that `numpy.sum(tracer)` finds it too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import index as as_int
 from typing import Any
 
 import numpy as np
@@ -23,17 +24,64 @@ from autodiff.errors import TracerConversionError, UnsupportedFunctionError
 
 __all__ = [
     "axis_in_range",
+    "declares",
     "holds_tracer",
     "overloads",
+    "refuses",
     "unsupported",
     "write_out",
 ]
 
 MISSING: Any = np._NoValue
 
+# What `python -m autodiff coverage` reads. NumPy's callable: whether its twin has a derivative.
+DECLARED: dict[Any, bool] = {}
+# NumPy's callable, which is for ndarrays only: the reason.
+REFUSED: dict[Any, str] = {}
+
+
+def declares(*numpy_functions: Any, derivative: bool = True) -> None:
+    """Say that `numpy_functions` have twins here that are made without `overloads`.
+
+    Parameters
+    ----------
+    *numpy_functions : callable
+        NumPy's.
+    derivative : bool
+        False: the results are integers, booleans, indices or constants.
+    """
+    for function in numpy_functions:
+        DECLARED[function] = derivative
+
+
+def refuses(reason: str, *numpy_functions: Any) -> None:
+    """Let NumPy's functions raise `reason` where they are given a traced value.
+
+    Parameters
+    ----------
+    reason : str
+        Why, and what to write instead: the end of a sentence.
+    *numpy_functions : callable
+        NumPy's. Those that ask their arguments (``__array_function__``) raise it; all others ask
+        for a plain array, which traced values refuse to become.
+    """
+    for function in numpy_functions:
+        REFUSED[function] = reason
+        if hasattr(function, "_implementation"):
+            register_array_function(function, _refusal(function.__name__, reason))
+
+
+def _refusal(name: str, reason: str) -> Callable[..., Any]:
+    def refusal(*args: Any, **kwargs: Any) -> Any:
+        raise UnsupportedFunctionError(f"np.{name} was given a traced value: {reason}.")
+
+    return refusal
+
 
 def overloads(
-    *numpy_functions: Any, method: Callable[[Any], Any] | None = None
+    *numpy_functions: Any,
+    method: Callable[[Any], Any] | None = None,
+    derivative: bool = True,
 ) -> Callable[[Callable[..., Any]], Any]:
     """Decorate the implementation of `numpy_functions` for traced arguments.
 
@@ -43,6 +91,8 @@ def overloads(
         The function that is overloaded, then its aliases in NumPy.
     method : callable, optional
         The kernels' own answer for a single traced array and nothing else.
+    derivative : bool
+        False: the results are integers, booleans or indices.
 
     Returns
     -------
@@ -86,6 +136,7 @@ def overloads(
         function.__wrapped__ = implementation  # type: ignore[attr-defined]
         for numpy_function in numpy_functions:
             register_array_function(numpy_function, implementation)
+        declares(*numpy_functions, derivative=derivative)
         return function
 
     return decorate
@@ -98,6 +149,10 @@ def write_out(y: Any, out: Any) -> Any:
     ------
     TracerConversionError
         `out` is a plain ndarray and `y` is traced.
+    ValueError
+        `out` has another shape.
+    TypeError
+        `out` has a dtype that `y` cannot be cast to.
     """
     if out is None:
         return y
@@ -106,6 +161,16 @@ def write_out(y: Any, out: Any) -> Any:
         if out is None:
             return y
     if isinstance(out, Tracer):
+        if shape_of(out) != shape_of(y):
+            raise ValueError(
+                f"output array does not match result of shape {shape_of(y)}: it has the shape "
+                f"{shape_of(out)}"
+            )
+        if not np.can_cast(dtype_of(y), dtype_of(out), "same_kind"):
+            raise TypeError(
+                f"Cannot cast output from {dtype_of(y)!r} to {dtype_of(out)!r} with casting rule "
+                "'same_kind'"
+            )
         out[...] = y
         return out
     if isinstance(y, Tracer):
@@ -116,7 +181,7 @@ def write_out(y: Any, out: Any) -> Any:
 
 def axis_in_range(axis: Any, ndim: int) -> int:
     """`axis` as a non-negative int, or NumPy's AxisError."""
-    axis = axis.__index__()
+    axis = as_int(axis)
     if not -ndim <= axis < ndim:
         raise np.exceptions.AxisError(axis, ndim)
     return axis + ndim if axis < 0 else axis
