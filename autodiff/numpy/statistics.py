@@ -152,7 +152,10 @@ def cov(
     f = None if fweights is None else _sample_weights(fweights, "fweights", count)
     a = None if aweights is None else _sample_weights(aweights, "aweights", count)
     w = a if f is None else f if a is None else multiply(f, a)
-    mean, w_sum = average(x, axis=1, weights=w, returned=True)
+    # NumPy adds up weights in the dtype of the data.
+    mean, w_sum = average(
+        x, axis=1, weights=None if w is None else _in_dtype(w, dtype), returned=True
+    )
     w_sum = w_sum[0]
     fact: Any
     if w is None:
@@ -162,10 +165,8 @@ def cov(
     elif a is None:
         fact = subtract(w_sum, ddof)
     else:
-        # Adding up one after the other, as Python's sum does, which is what NumPy calls here.
-        running = cumsum(multiply(w, a))[-1] if count else 0
-        fact = subtract(w_sum, divide(multiply(ddof, running), w_sum))
-    if bool(fact <= 0):
+        fact = subtract(w_sum, divide(multiply(ddof, total(multiply(w, a))), w_sum))
+    if bool((real(fact) if dtype_of(fact).kind == "c" else fact) <= 0):
         warnings.warn("Degrees of freedom <= 0 for slice", RuntimeWarning, stacklevel=3)
         fact = 0.0
     x = subtract(x, mean[:, None])
