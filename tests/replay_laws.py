@@ -11,6 +11,15 @@ from autodiff._kernels.tracer import RecordTrace, Var
 _client = []
 
 
+def _register_lapack(xla_client):
+    from jaxlib.cpu import _lapack
+
+    _lapack.initialize()
+    for name, target in _lapack.registrations().items():
+        if name.endswith("_ffi"):
+            xla_client.register_custom_call_target(name, target, platform="cpu", api_version=1)
+
+
 def lowered(f, *operands):
     """Return the value of `f`, and what XLA makes of its recording by the primitives' own rules."""
     stablehlo = pytest.importorskip("autodiff.lowering.stablehlo")
@@ -35,6 +44,7 @@ def lowered(f, *operands):
     if out is None:
         return y, y
     if not _client:
+        _register_lapack(xla_client)
         _client.append(xla_client.make_cpu_client(asynchronous=False))
     device = _client[0].devices()[0]
     text = emit.module([values[out.id]])

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Emitter", "LoweringError", "Value", "lower", "passed", "type_text"]
+__all__ = ["Emitter", "LoweringError", "Value", "inlined", "lower", "passed", "type_text"]
 
 # Arrays of at most so many elements that never change are printed into the text.
 EMBEDDED = 1_024
@@ -67,7 +67,7 @@ _REAL_ONLY = frozenset(
     {"cbrt", "chlo.erf", "chlo.erfc", "chlo.erf_inv", "chlo.lgamma", "chlo.digamma"}
 )
 
-_NAME = re.compile(r"%\d+")
+_NAME = re.compile(r"%\w+")
 
 
 def element_type(dtype: npt.DTypeLike) -> str:
@@ -290,7 +290,10 @@ class Emitter:
     }
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        # Of the names in a region, which must differ from those around it.
+        self._prefix = prefix
+        self._regions = 0
         self.out: Any = None
         self.arguments: list[Value] = []
         self.lines: list[str] = []
@@ -348,7 +351,7 @@ class Emitter:
         key = (body, result)
         value = self._known.get(key)
         if value is None:
-            name = f"%{self._count}"
+            name = f"%{self._prefix}{self._count}"
             self._count += 1
             self.lines.append(f"{name} = {body} : {result}")
             value = self._known[key] = Value(self, name, shape, dtype)
@@ -405,7 +408,7 @@ class Emitter:
         key = (body, signature)
         known = self._known.get(key)
         if known is None:
-            stem = f"%{self._count}"
+            stem = f"%{self._prefix}{self._count}"
             self._count += 1
             left = stem if len(shapes) == 1 else f"{stem}:{len(shapes)}"
             self.lines.append(f"{left} = {body} : {signature}")
@@ -414,6 +417,97 @@ class Emitter:
                 for k, (s, d) in enumerate(zip(shapes, dtypes, strict=True))
             )
         return known
+
+    # ---------------------------------------------------------------- control flow
+
+    def _child(self) -> Emitter:
+        self._regions += 1
+        return Emitter(f"{self._prefix}r{self._regions}_")
+
+    def _region(self, like: Sequence[Value], write: Callable[..., Sequence[Any]]) -> str:
+        """The text of a region whose arguments are like `like`; ``write(emit, values)``."""
+        inner = self._child()
+        names = [f"%{inner._prefix}a{k}" for k in range(len(like))]
+        arguments = [
+            Value(inner, name, v.shape, v.dtype) for name, v in zip(names, like, strict=True)
+        ]
+        results = [inner.value(x) for x in write(inner, arguments)]
+        head = ", ".join(f"{v.name}: {type_text(v.shape, v.dtype)}" for v in arguments)
+        return "{\n" + (f"^bb0({head}):\n" if arguments else "") + inner._block(results) + "\n}"
+
+    def _block(self, results: Sequence[Value]) -> str:
+        returned = ", ".join(v.name for v in results)
+        types = ", ".join(type_text(v.shape, v.dtype) for v in results)
+        last = f'"stablehlo.return"({returned}) : ({types}) -> ()'
+        return "\n".join([*self._needed(results), last])
+
+    def while_loop(
+        self,
+        condition: Callable[[Emitter, list[Value]], Value],
+        body: Callable[[Emitter, list[Value]], Sequence[Any]],
+        init: Sequence[Value],
+    ) -> tuple[Value, ...]:
+        """Carry values through `body` while `condition` holds; each gets an emitter of its own.
+
+        Values of the emitter around are not to be used inside: all that is needed is carried.
+        """
+        init = [self.value(v) for v in init]
+        regions = [
+            self._region(init, lambda emit, values: [condition(emit, values)]),
+            self._region(init, body),
+        ]
+        made = self.op(
+            "while",
+            *init,
+            shape=[v.shape for v in init],
+            dtype=[v.dtype for v in init],
+            region="(" + ", ".join(regions) + ")",
+        )
+        return tuple(made)
+
+    def case(
+        self,
+        index: Value,
+        branches: Sequence[Callable[[Emitter, list[Value]], Sequence[Any]]],
+        operands: Sequence[Value],
+        like: Sequence[Any],
+    ) -> tuple[Value, ...]:
+        """The results, of shapes and dtypes as in `like`, of one of several branches."""
+        operands = [self.value(v) for v in operands]
+        regions = []
+        for branch in branches:
+            inner = self._child()
+            values = [Value(inner, v.name, v.shape, v.dtype) for v in operands]
+            results = [inner.value(x) for x in branch(inner, values)]
+            regions.append("{\n" + inner._block(results) + "\n}")
+        made = self.op(
+            "case",
+            self.convert(index, np.int32),
+            shape=[v.shape for v in like],
+            dtype=[v.dtype for v in like],
+            region="(" + ", ".join(regions) + ")",
+        )
+        return tuple(made)
+
+    def item(self, v: Value, position: Value) -> Value:
+        """``v[position]`` along the first axis, at a position that is known to be inside."""
+        zero = self.constant(0, position.dtype)
+        sizes = ", ".join(map(str, (1, *v.shape[1:])))
+        part = self.op(
+            "dynamic_slice",
+            v,
+            position,
+            *[zero] * (v.ndim - 1),
+            shape=(1, *v.shape[1:]),
+            attributes=f"slice_sizes = array<i64: {sizes}>",
+        )
+        return self.reshape(part, v.shape[1:])
+
+    def with_item(self, v: Value, position: Value, x: Value) -> Value:
+        """`v` with ``v[position] = x`` along the first axis."""
+        zero = self.constant(0, position.dtype)
+        part = self.reshape(x, (1, *v.shape[1:]))
+        return self.op("dynamic_update_slice", v, part, position, *[zero] * (v.ndim - 1))
 
     # ---------------------------------------------------------------- constants and dtypes
 
@@ -1138,7 +1232,7 @@ class Emitter:
             stack = x.shape[:-2]
             results = [(x.shape, x.dtype), (stack, _INT32)]
             turned = self.matrix_transpose(x)
-            factor, info = self._lapack(f"{letter}potrf", [turned], results, "uplo = 85 : ui8")
+            factor, info = self.lapack(f"{letter}potrf", [turned], results, "uplo = 85 : ui8")
             factor = self.matrix_transpose(factor)
             good = self.reshape(self.compare(info, self.constant(0, _INT32), "EQ"), (*stack, 1, 1))
             factor = self.select(good, factor, self.constant(np.nan, x.dtype))
@@ -1175,7 +1269,7 @@ class Emitter:
             }
             attributes = ", ".join(f"{k} = {ord(code)} : ui8" for k, code in codes.items())
             a, b = self.matrix_transpose(a), self.matrix_transpose(b)
-            (x,) = self._lapack(f"{letter}trsm", [a, b], [(b.shape, b.dtype)], attributes)
+            (x,) = self.lapack(f"{letter}trsm", [a, b], [(b.shape, b.dtype)], attributes)
             return self.matrix_transpose(x)
         how = {False: "NO_TRANSPOSE", True: "TRANSPOSE", "adjoint": "ADJOINT"}[transpose]
         flags = {k: str(bool(v)).lower() for k, v in {"l": left, "o": lower, "u": unit}.items()}
@@ -1209,7 +1303,7 @@ class Emitter:
             raise LoweringError(f"LAPACK has no LU for {x.dtype}")
         stack, (m, n) = x.shape[:-2], x.shape[-2:]
         results = [(x.shape, x.dtype), ((*stack, min(m, n)), _INT32), (stack, _INT32)]
-        factors, pivots, info = self._lapack(f"{letter}getrf", [x], results, "")
+        factors, pivots, info = self.lapack(f"{letter}getrf", [x], results, "")
         one = self.constant(1, _INT32)
         return factors, pivots - one, self.compare(info, self.constant(0, _INT32), "GT")
 
@@ -1333,7 +1427,7 @@ class Emitter:
         flat = self.reshape(x, (*x.shape[:-2], n * n))
         return self.slice_axis(flat, -1, 0, n * n, n + 1) if n else self.reshape(x, x.shape[:-1])
 
-    def _lapack(
+    def lapack(
         self,
         name: str,
         operands: Sequence[Value],
@@ -1362,7 +1456,7 @@ class Emitter:
             return (self._line(body, signature, *results[0]),)
         known = self._known.get((body, signature))
         if known is None:
-            stem = f"%{self._count}"
+            stem = f"%{self._prefix}{self._count}"
             self._count += 1
             self.lines.append(f"{stem}:{len(results)} = {body} : {signature}")
             known = self._known[body, signature] = tuple(
@@ -1476,13 +1570,26 @@ def lower(program: Any, packing: Any = None) -> str:
     for v, array in program.fixed:
         if v.number not in known:
             known[v.number] = emit.constant(array, v.dtype)
+    _steps(emit, program, known)
+    results = [known[v.number] for v in program.results]
+    return emit.module(results if packing is None else packing.packed(emit, results))
+
+
+def _steps(emit: Emitter, program: Any, known: dict[int, Value]) -> None:
     for step in program.steps:
         operands = [known[x.number] if hasattr(x, "number") else x for x in step.operands]
         results = lower_step(emit, step, operands)
         for v, value in zip(step.outputs, results, strict=True):
             known[v.number] = value
-    results = [known[v.number] for v in program.results]
-    return emit.module(results if packing is None else packing.packed(emit, results))
+
+
+def inlined(emit: Emitter, program: Any, values: Sequence[Value]) -> list[Value]:
+    """Emit the steps of a program without guards on `values`; one value for each output."""
+    known = {v.number: x for v, x in zip(program.arguments, values, strict=True)}
+    for v, array in program.fixed:
+        known[v.number] = emit.constant(array, v.dtype)
+    _steps(emit, program, known)
+    return [known[y.number] if hasattr(y, "number") else emit.value(y) for y in program.outputs]
 
 
 def passed(program: Any) -> tuple[Any, ...]:

@@ -1,8 +1,8 @@
 """`numpy.linalg` for traced values.
 
 Signatures and values are NumPy's, LinAlgError included. With no traced operand these functions are
-NumPy's own. How determinants of singular matrices and Cholesky factors are differentiated stands in
-`autodiff.primitives.linalg`.
+NumPy's own. How singular determinants, Cholesky factors, and vectors that are not unique are
+differentiated stands in the modules of `autodiff.primitives`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,23 @@ from numpy.linalg import LinAlgError
 from autodiff._kernels.tracer import ndim_of, register_array_function, shape_of
 from autodiff.numpy import contracting
 from autodiff.numpy.contracting import matmul, operand, tensordot
+from autodiff.numpy.decomposing import (
+    cond,
+    eig,
+    eigh,
+    eigvals,
+    eigvalsh,
+    lstsq,
+    matrix_rank,
+    pinv,
+    qr,
+    square_matrices,
+    svd,
+    svdvals,
+)
+from autodiff.numpy.norms import matrix_norm, norm, vector_norm
 from autodiff.numpy.overloading import holds_tracer, write_out
-from autodiff.numpy.reducing import matrix_norm, norm, vector_norm
+from autodiff.primitives import determinants
 from autodiff.primitives import linalg as primitives
 from autodiff.primitives.contractions import dot
 from autodiff.primitives.shapes import reshape, transpose
@@ -27,19 +42,30 @@ from autodiff.primitives.shapes import reshape, transpose
 __all__ = [
     "LinAlgError",
     "cholesky",
+    "cond",
     "cross",
     "det",
     "diagonal",
+    "eig",
+    "eigh",
+    "eigvals",
+    "eigvalsh",
     "inv",
+    "lstsq",
     "matmul",
     "matrix_norm",
     "matrix_power",
+    "matrix_rank",
     "matrix_transpose",
     "multi_dot",
     "norm",
     "outer",
+    "pinv",
+    "qr",
     "slogdet",
     "solve",
+    "svd",
+    "svdvals",
     "tensordot",
     "tensorinv",
     "tensorsolve",
@@ -85,7 +111,7 @@ def solve(a: Any, b: Any) -> Any:
     >>> np.linalg.solve(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([1.0, 1.0]))
     array([0.5 , 0.25])
     """
-    return primitives.solve(operand(a), operand(b))
+    return primitives.solve(square_matrices(a), operand(b))
 
 
 def inv(a: Any) -> Any:
@@ -111,7 +137,7 @@ def inv(a: Any) -> Any:
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
-    return primitives.inv(operand(a))
+    return primitives.inv(square_matrices(a))
 
 
 def det(a: Any) -> Any:
@@ -136,7 +162,7 @@ def det(a: Any) -> Any:
     >>> np.linalg.det(np.array([[0.0, 1.0], [1.0, 0.0]]))
     np.float64(-1.0)
     """
-    return primitives.det(operand(a))
+    return determinants.det(square_matrices(a))
 
 
 def slogdet(a: Any) -> Any:
@@ -162,7 +188,7 @@ def slogdet(a: Any) -> Any:
     >>> np.linalg.slogdet(np.array([[2.0, 0.0], [0.0, 0.5]])).sign
     np.float64(1.0)
     """
-    return SlogdetResult(*primitives.slogdet(operand(a)))
+    return SlogdetResult(*determinants.slogdet(square_matrices(a)))
 
 
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
@@ -192,7 +218,8 @@ def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     array([[2., 0.],
            [1., 2.]])
     """
-    return primitives.cholesky(operand(a), upper=True) if upper else primitives.cholesky(operand(a))
+    a = square_matrices(a)
+    return primitives.cholesky(a, upper=True) if upper else primitives.cholesky(a)
 
 
 def matrix_power(a: Any, n: int) -> Any:
@@ -224,8 +251,7 @@ def matrix_power(a: Any, n: int) -> Any:
     """
     if not holds_tracer(a):
         return np.linalg.matrix_power(a, n)
-    a = operand(a)
-    _check_square(a)
+    a = square_matrices(a)
     try:
         n = operator.index(n)
     except TypeError as error:
@@ -245,16 +271,6 @@ def matrix_power(a: Any, n: int) -> Any:
         if not n:
             return result
         square = matmul(square, square)
-
-
-def _check_square(a: Any) -> None:
-    shape = shape_of(a)
-    if len(shape) < 2:
-        raise LinAlgError(
-            f"{len(shape)}-dimensional array given. Array must be at least two-dimensional"
-        )
-    if shape[-1] != shape[-2]:
-        raise LinAlgError("Last 2 dimensions of the array must be square")
 
 
 def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:

@@ -24,13 +24,11 @@ from autodiff.numpy.overloading import (
     axis_in_range,
     operand,
     overloads,
-    unsupported,
     write_out,
 )
 from autodiff.numpy.shaping import ravel, size_of
 from autodiff.primitives import indexing, reductions, shapes
 from autodiff.primitives.elementwise import (
-    absolute,
     conjugate,
     divide,
     equal,
@@ -78,7 +76,6 @@ __all__ = [
     "nanstd",
     "nansum",
     "nanvar",
-    "norm",
     "prod",
     "ptp",
     "std",
@@ -198,7 +195,15 @@ def mean(
         y = _over(total, _count(where, x, axis, keep))
         return write_out(cast(y, dtype_of(x)) if wide is not dtype else y, out)
     y = reductions.mean(x, axis=axis, keepdims=keep, dtype=_dtype(dtype))
-    return y if out is None else write_out(y, out)
+    if out is None:
+        return y
+    if isinstance(out, Tracer) and dtype_of(out) != dtype_of(y) and dtype_of(out).kind in "fc":
+        # NumPy divides what it has written.
+        total = cast(
+            reductions.sum(x, axis=axis, keepdims=keep, dtype=_dtype(dtype)), dtype_of(out)
+        )
+        y = divide(total, np.intp(reductions.count_of(shape_of(x), axis)))
+    return write_out(y, out)
 
 
 def _over(total: Any, count: Any) -> Any:
@@ -942,87 +947,6 @@ def nanmedian(
     if _keep(keepdims):
         y = shapes.reshape(y, shape=kept)
     return write_out(y, out)
-
-
-# ---- norms ---------------------------------------------------------------------------------------
-
-
-@overloads(np.linalg.norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Any:
-    """Return a vector or matrix norm; where the 2-norm is 0, its derivative is 0."""
-    x = operand(x)
-    if dtype_of(x).kind not in "fc":
-        x = cast(x, np.float64)
-    ndim = ndim_of(x)
-    if axis is None:
-        if ord is None or (ord in ("f", "fro") and ndim == 2) or (ord == 2 and ndim == 1):
-            return reductions.norm(x, axis=None, keepdims=bool(keepdims))
-        axes = tuple(range(ndim))
-    else:
-        axes = axes_in_range(axis, ndim)
-    keep = bool(keepdims)
-    if len(axes) == 1:
-        return _vector_norm(x, ord, axes[0], keep)
-    if len(axes) != 2:
-        raise ValueError("Improper number of dimensions to norm.")
-    return _matrix_norm(x, ord, axes, keep)
-
-
-def _vector_norm(x: Any, ord: Any, axis: int, keep: bool) -> Any:
-    if ord is None or (not isinstance(ord, str) and ord == 2):
-        return reductions.norm(x, axis=axis, keepdims=keep)
-    if isinstance(ord, str):
-        raise ValueError(f"Invalid norm order '{ord}' for vectors")
-    if isinstance(ord, Tracer):
-        raise unsupported("linalg.norm", "a traced ord", "write (abs(x)**p).sum()**(1/p)")
-    sizes = absolute(x)
-    if ord == np.inf:
-        return reductions.max(sizes, axis=axis, keepdims=keep)
-    if ord == -np.inf:
-        return reductions.min(sizes, axis=axis, keepdims=keep)
-    if ord == 0:
-        return sum(cast(not_equal(x, 0), dtype_of(sizes)), axis, keepdims=keep)
-    if ord == 1:
-        return reductions.sum(sizes, axis=axis, keepdims=keep)
-    total = reductions.sum(sizes**ord, axis=axis, keepdims=keep)
-    return total ** np.reciprocal(ord, dtype=dtype_of(total))
-
-
-def _matrix_norm(x: Any, ord: Any, axes: tuple[int, ...], keep: bool) -> Any:
-    row, column = axes
-    if ord is None or ord in ("fro", "f"):
-        return reductions.norm(x, axis=axes, keepdims=keep)
-    if ord in (2, -2, "nuc"):
-        raise unsupported(
-            "linalg.norm", f"ord={ord!r} of a matrix", "it needs singular values: not supported yet"
-        )
-    if ord in (1, -1):
-        inner, outer = row, column
-    elif ord in (np.inf, -np.inf):
-        inner, outer = column, row
-    else:
-        raise ValueError("Invalid norm order for matrices.")
-    sums = reductions.sum(absolute(x), axis=inner)
-    outer -= outer > inner
-    y = (reductions.max if ord > 0 else reductions.min)(sums, axis=outer)
-    if keep:
-        y = shapes.reshape(y, shape=tuple(1 if k in axes else n for k, n in enumerate(shape_of(x))))
-    return y
-
-
-@overloads(np.linalg.vector_norm)
-def vector_norm(x: Any, /, *, axis: Any = None, keepdims: Any = False, ord: Any = 2) -> Any:
-    """Return the vector norm over axes."""
-    x = operand(x)
-    y, k, kept = _flattened(x, axis)
-    y = norm(y, ord, k)
-    return shapes.reshape(y, shape=kept) if keepdims else y
-
-
-@overloads(np.linalg.matrix_norm)
-def matrix_norm(x: Any, /, *, keepdims: Any = False, ord: Any = "fro") -> Any:
-    """Return the matrix norm over the last two axes."""
-    return norm(x, ord, (-2, -1), keepdims)
 
 
 # ---- methods -------------------------------------------------------------------------------------

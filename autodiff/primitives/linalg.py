@@ -1,18 +1,15 @@
-"""Linear algebra: solve, inv, det, slogdet, cholesky, triangular systems, on stacks of matrices.
+"""Linear systems on stacks of matrices: solve, inv, triangular systems, Cholesky factors.
 
 A stack has shape ``(..., n, n)``, as NumPy's. Values are NumPy's own, LinAlgError included.
 
 * `solve` is linear in its right-hand side. In the matrix, as for `inv`, the tangent is
   ``-A^-1 dA x`` (M. B. Giles, *An extended collection of matrix derivative results*, 2008).
-* `det` has derivatives that are right for singular matrices: its gradient is the matrix of
-  cofactors, computed from singular values where the matrix is badly conditioned, and the derivative
-  of that likewise. Third derivatives need a regular matrix.
-* `slogdet`: the derivative of the logarithm is ``real(trace(A^-1 dA))``. The sign of a real matrix
-  has none; a complex one turns by the imaginary part.
 * `cholesky` reads one triangle, as NumPy's does, and is differentiated as a function of the
   symmetric (Hermitian) matrix that this triangle stands for: tangents are replaced by
   ``(t + t^H) / 2``, so that gradients are symmetric: JAX's convention, where ``symmetrize_input``
-  is set. (I. Murray, *Differentiation of the Cholesky decomposition*, 2016.)
+  is set. (I. Murray, *Differentiation of the Cholesky decomposition*, 2016.) A matrix that is built
+  symmetric has the right total derivative with this as with any other convention.
+* A cotangent of zeros gives a cotangent of zeros, whatever the matrix: see `live`.
 
 Vectors and matrices as right-hand sides are told apart as NumPy 2 does: `b` is one vector exactly
 when it has one axis.
@@ -30,19 +27,16 @@ from autodiff.primitives.contractions import matmul
 from autodiff.primitives.elementwise import (
     add,
     conjugate,
-    divide,
-    imag,
+    logical_or,
     multiply,
     negative,
-    real,
+    not_equal,
     select,
-    subtract,
 )
+from autodiff.primitives.reductions import any as some
 from autodiff.primitives.reductions import sum as total
 from autodiff.primitives.shapes import reshape, transpose
 
-# From this condition number on, determinants are expanded in singular values.
-ILL_CONDITIONED = 1e8
 # Triangular systems are solved in blocks of this size.
 BLOCK = 64
 
@@ -64,7 +58,8 @@ def conjugate_transpose(x: Any) -> Any:
     return conjugate(x) if dtype_of(x).kind == "c" else x
 
 
-def _as_column(b: Any) -> Any:
+def as_columns(b: Any) -> Any:
+    """A stack of vectors as matrices of one column."""
     return reshape(b, shape=(*shape_of(b), 1))
 
 
@@ -72,17 +67,41 @@ def _as_vector(b: Any) -> Any:
     return reshape(b, shape=shape_of(b)[:-1])
 
 
-def _per_matrix(g: Any) -> Any:
+def per_matrix(g: Any) -> Any:
     """Return one number a matrix, ready to be multiplied with the stack."""
     return reshape(g, shape=(*shape_of(g), 1, 1))
 
 
-def _pairing(a: Any, b: Any) -> Any:
+def pairing(a: Any, b: Any) -> Any:
     """Return the sum of the products of corresponding entries, for each pair of matrices."""
     return total(multiply(a, b), axis=(-2, -1))
 
 
-def _aligned(size: int, batched: tuple[bool, ...], *operands: Any) -> list[Any]:
+def live(made: Any, *cotangents: Any, axes: int = 2) -> Any:
+    """A matrix of cotangents, but zeros where all `cotangents` of the results are zero.
+
+    A product of matrices with zeros is NaN where the other factor is infinite or NaN, which a
+    branch that was not taken may well be.
+
+    Parameters
+    ----------
+    made : array of shape (..., n, m)
+    *cotangents : array or None
+        Matrices of the same stack; the missing ones are zero.
+    axes : int
+        How many axes a cotangent has for each matrix.
+    """
+    used: Any = None
+    for g in cotangents:
+        if g is not None:
+            found = some(not_equal(g, 0), axis=tuple(range(-axes, 0)))
+            used = found if used is None else logical_or(used, found)
+    if ndim_of(used):
+        used = per_matrix(used)
+    return select(used, made, 0.0)
+
+
+def aligned(size: int, batched: tuple[bool, ...], *operands: Any) -> list[Any]:
     """Give stacks as many axes as the deepest has, so that their batch axes meet."""
     depth = max(ndim_of(x) - on for x, on in zip(operands, batched, strict=True))
     out = []
@@ -111,18 +130,24 @@ def _apply(a: Any, y: Any, vector: bool) -> Any:
         return matmul(a, y)
     if ndim_of(y) == 1:
         return matmul(a, y)
-    return _as_vector(matmul(a, _as_column(y)))
+    return _as_vector(matmul(a, as_columns(y)))
 
 
 def _solve_for(a: Any, g: Any, vector: bool) -> Any:
     """Solve for something with the shape of the solution."""
     if not vector or ndim_of(g) == 1:
         return solve(a, g)
-    return _as_vector(solve(a, _as_column(g)))
+    return _as_vector(solve(a, as_columns(g)))
 
 
 def _solve_adjoint_b(g: Any, y: Any, a: Any, b: Any) -> Any:
-    return _solve_for(matrix_transpose(a), g, _is_vector(b))
+    return _live_solution(_solve_for(matrix_transpose(a), g, _is_vector(b)), g, b)
+
+
+def _live_solution(w: Any, g: Any, b: Any) -> Any:
+    if _is_vector(b):
+        return _as_vector(live(as_columns(w), as_columns(g)))
+    return live(w, g)
 
 
 def _solve_tangent_a(t: Any, y: Any, a: Any, b: Any) -> Any:
@@ -134,8 +159,8 @@ def _solve_adjoint_a(g: Any, y: Any, a: Any, b: Any) -> Any:
     vector = _is_vector(b)
     w = negative(_solve_for(matrix_transpose(a), g, vector))
     if vector:
-        w, y = _as_column(w), _as_column(y)
-    return matmul(w, matrix_transpose(y))
+        w, y, g = as_columns(w), as_columns(y), as_columns(g)
+    return live(matmul(w, matrix_transpose(y)), g)
 
 
 solve.linear(1, _solve_adjoint_b, (0,))
@@ -148,18 +173,33 @@ def _(size: int, batched: tuple[bool, ...], a: Any, b: Any) -> Any:
     if vector and not batched[1]:
         return solve(a, b)
     if vector:
-        b = _as_column(b)
-    y = solve(*_aligned(size, batched, a, b))
+        b = as_columns(b)
+    y = solve(*aligned(size, batched, a, b))
     return _as_vector(y) if vector else y
 
 
-inv.pushforward(
-    0,
-    lambda t, y, a: negative(matmul(matmul(y, t), y)),
-    lambda g, y, a: negative(matmul(matmul(matrix_transpose(y), g), matrix_transpose(y))),
-    ("y",),
-)
+def _inv_or_nan(a: Any) -> Any:
+    try:
+        return np.linalg.inv(a)
+    except np.linalg.LinAlgError:
+        if a.ndim == 2:
+            return np.full(a.shape, np.nan, np.result_type(a, np.float32))
+        return np.stack([_inv_or_nan(x) for x in a])
+
+
+# For condition numbers, which singular matrices have.
+inv_or_nan = Primitive("inv_or_nan", _inv_or_nan)
+
+
+def _inv_adjoint(g: Any, y: Any, a: Any) -> Any:
+    yt = matrix_transpose(y)
+    return live(negative(matmul(matmul(yt, g), yt)), g)
+
+
+for _inverse in (inv, inv_or_nan):
+    _inverse.pushforward(0, lambda t, y, a: negative(matmul(matmul(y, t), y)), _inv_adjoint, ("y",))
 inv.batching(lambda size, batched, a: inv(a))
+inv_or_nan.batching(lambda size, batched, a: inv_or_nan(a))
 
 
 # ------------------------------------------------------------------------------ triangular systems
@@ -187,14 +227,14 @@ def _triangular_solve(a: Any, b: Any, *, lower: bool, transposed: bool) -> Any:
 triangular_solve = Primitive("triangular_solve", _triangular_solve)
 
 
-def _triangle(x: Any, lower: bool) -> Any:
+def triangle(x: Any, lower: bool) -> Any:
     """Return the lower or upper triangle of a stack, zeros elsewhere."""
     n, m = shape_of(x)[-2:]
     return select(np.tri(n, m, dtype=bool) if lower else ~np.tri(n, m, -1, dtype=bool), x, 0.0)
 
 
 def _triangular_tangent(t: Any, y: Any, a: Any, b: Any, *, lower: bool, transposed: bool) -> Any:
-    t = _triangle(t, lower)
+    t = triangle(t, lower)
     t = matmul(matrix_transpose(t) if transposed else t, y)
     return negative(triangular_solve(a, t, lower=lower, transposed=transposed))
 
@@ -202,13 +242,13 @@ def _triangular_tangent(t: Any, y: Any, a: Any, b: Any, *, lower: bool, transpos
 def _triangular_adjoint_a(g: Any, y: Any, a: Any, b: Any, *, lower: bool, transposed: bool) -> Any:
     w = negative(triangular_solve(a, g, lower=lower, transposed=not transposed))
     left, right = (y, w) if transposed else (w, y)
-    return _triangle(matmul(left, matrix_transpose(right)), lower)
+    return live(triangle(matmul(left, matrix_transpose(right)), lower), g)
 
 
 triangular_solve.linear(
     1,
-    lambda g, y, a, b, *, lower, transposed: triangular_solve(
-        a, g, lower=lower, transposed=not transposed
+    lambda g, y, a, b, *, lower, transposed: live(
+        triangular_solve(a, g, lower=lower, transposed=not transposed), g
     ),
     (0,),
 )
@@ -219,7 +259,7 @@ triangular_solve.pushforward(0, _triangular_tangent, _triangular_adjoint_a, (0, 
 def _(
     size: int, batched: tuple[bool, ...], a: Any, b: Any, *, lower: bool, transposed: bool
 ) -> Any:
-    return triangular_solve(*_aligned(size, batched, a, b), lower=lower, transposed=transposed)
+    return triangular_solve(*aligned(size, batched, a, b), lower=lower, transposed=transposed)
 
 
 @triangular_solve.lowering
@@ -240,42 +280,45 @@ def _halved(x: Any) -> Any:
     n = shape_of(x)[-1]
     half = np.tri(n)
     half[np.diag_indices(n)] = 0.5
-    return multiply(_triangle(x, True), half.astype(_real_dtype(x)))
+    return multiply(triangle(x, True), half.astype(real_dtype(x)))
 
 
-def _real_dtype(x: Any) -> np.dtype:
+def real_dtype(x: Any) -> np.dtype:
+    """The dtype of the real part."""
     return np.empty(0, dtype_of(x)).real.dtype
 
 
-def _hermitian(x: Any) -> Any:
+def hermitian(x: Any) -> Any:
+    """The Hermitian part of a stack of matrices."""
     return multiply(add(x, conjugate_transpose(x)), 0.5)
 
 
 def _cholesky_tangent(t: Any, y: Any, a: Any, *, upper: bool = False) -> Any:
     factor = conjugate_transpose(y) if upper else y
-    w = triangular_solve(factor, _hermitian(t), lower=True, transposed=False)
+    w = triangular_solve(factor, hermitian(t), lower=True, transposed=False)
     w = triangular_solve(factor, conjugate_transpose(w), lower=True, transposed=False)
     # w is Hermitian, so that its own lower triangle does as well as its conjugate transpose's.
     t = matmul(factor, _halved(w))
     return conjugate_transpose(t) if upper else t
 
 
-def _conjugated(x: Any) -> Any:
+def conjugated(x: Any) -> Any:
+    """The conjugate of what is complex, real numbers as they are."""
     return conjugate(x) if dtype_of(x).kind == "c" else x
 
 
 def _cholesky_adjoint(g: Any, y: Any, a: Any, *, upper: bool = False) -> Any:
     # Inner products of complex matrices are taken with conjugates here, cotangents without.
-    g = _conjugated(g)
+    g = conjugated(g)
     factor = y
     if upper:
         factor, g = conjugate_transpose(y), conjugate_transpose(g)
-    factor = _conjugated(factor)
+    factor = conjugated(factor)
     p = _halved(matmul(matrix_transpose(factor), g))
     s = triangular_solve(factor, p, lower=True, transposed=True)
     s = matrix_transpose(s)
-    s = triangular_solve(_conjugated(factor), s, lower=True, transposed=True)
-    return _conjugated(_hermitian(matrix_transpose(s)))
+    s = triangular_solve(conjugated(factor), s, lower=True, transposed=True)
+    return live(conjugated(hermitian(matrix_transpose(s))), g)
 
 
 cholesky.pushforward(0, _cholesky_tangent, _cholesky_adjoint, ("y",))
@@ -299,140 +342,10 @@ def _(emit: Any, a: Any, *, upper: bool = False) -> Any:
     return adjoint(factor) if upper else factor
 
 
-# ------------------------------------------------------------------------------------------- det
-
-
-def _regular(a: Any) -> tuple[Any, Any] | None:
-    """Return (determinants, inverses), or None where some matrix is close to singular."""
-    try:
-        inverse = np.linalg.inv(a)
-    except np.linalg.LinAlgError:
-        return None
-    size = np.abs(a).sum(-1).max(-1, initial=0) * np.abs(inverse).sum(-1).max(-1, initial=0)
-    if not np.all(size < ILL_CONDITIONED):
-        return None
-    return np.linalg.det(a)[..., None, None], inverse
-
-
-def _products_of_others(s: np.ndarray) -> np.ndarray:
-    """Return, for each entry along the last axis, the product of all the others."""
-    before = np.ones_like(s)
-    np.cumprod(s[..., :-1], -1, out=before[..., 1:])
-    after = np.ones_like(s)
-    after[..., :-1] = np.cumprod(s[..., :0:-1], -1)[..., ::-1]
-    return before * after
-
-
-def _factors(a: Any) -> tuple[Any, Any, Any, Any]:
-    """Return (d, u, s, v) with ``a = u diag(s) v`` and `d` the product of det(u) and det(v)."""
-    u, s, v = np.linalg.svd(a)
-    return (np.linalg.det(u) * np.linalg.det(v))[..., None, None], u, s, v
-
-
-def _cofactor(a: Any) -> Any:
-    regular = _regular(a)
-    if regular is not None:
-        return regular[0] * regular[1].swapaxes(-1, -2)
-    d, u, s, v = _factors(a)
-    y = d * ((u.conj() * _products_of_others(s)[..., None, :]) @ v.conj())
-    return y.astype(dtype_of(a), copy=False)
-
-
-def _det_curvature(a: Any, t: Any) -> Any:
-    regular = _regular(a)
-    if regular is not None:
-        determinant, inverse = regular
-        w = inverse.swapaxes(-1, -2)
-        inside = (w * t).sum((-2, -1))[..., None, None] * w - w @ t.swapaxes(-1, -2) @ w
-        return determinant * inside
-    d, u, s, v = _factors(a)
-    n = s.shape[-1]
-    pairs = np.zeros((*s.shape, n))
-    for i in range(n):
-        others = s.copy()
-        others[..., i] = 1
-        pairs[..., i, :] = _products_of_others(others)
-        pairs[..., i, i] = 0
-    m = u.conj().swapaxes(-1, -2) @ t @ v.conj().swapaxes(-1, -2)
-    inside = -pairs * m.swapaxes(-1, -2)
-    along = np.diagonal(m, axis1=-2, axis2=-1)
-    inside[..., range(n), range(n)] = (pairs @ along[..., None])[..., 0]
-    return (d * (u.conj() @ inside @ v.conj())).astype(np.result_type(a, t), copy=False)
-
-
-det = Primitive("det", np.linalg.det)
-cofactor = Primitive("cofactor", _cofactor)
-# The derivative of the cofactors: linear in t and, being the second derivative of det, symmetric.
-det_curvature = Primitive("det_curvature", _det_curvature)
-
-det.pushforward(
-    0,
-    lambda t, y, a: _pairing(cofactor(a), t),
-    lambda g, y, a: multiply(_per_matrix(g), cofactor(a)),
-    (0,),
-)
-det.batching(lambda size, batched, a: det(a))
-
-cofactor.pushforward(
-    0, lambda t, y, a: det_curvature(a, t), lambda g, y, a: det_curvature(a, g), (0,)
-)
-cofactor.batching(lambda size, batched, a: cofactor(a))
-
-
-def _det_curvature_tangent(s: Any, y: Any, a: Any, t: Any) -> Any:
-    # Differentiates det(a) H(a, t) = <C, t> C - C t^T C, where C is the matrix of cofactors.
-    c, dc = cofactor(a), det_curvature(a, s)
-    tt = matrix_transpose(t)
-    first = add(
-        multiply(_per_matrix(_pairing(dc, t)), c), multiply(_per_matrix(_pairing(c, t)), dc)
-    )
-    second = add(matmul(matmul(dc, tt), c), matmul(matmul(c, tt), dc))
-    third = multiply(_per_matrix(_pairing(c, s)), y)
-    return divide(subtract(subtract(first, second), third), _per_matrix(det(a)))
-
-
-det_curvature.linear(1, lambda g, y, a, t: det_curvature(a, g), (0,))
-det_curvature.pushforward(0, _det_curvature_tangent)
-
-
-@det_curvature.batching
-def _(size: int, batched: tuple[bool, ...], a: Any, t: Any) -> Any:
-    return det_curvature(*_aligned(size, batched, a, t))
-
-
-# --------------------------------------------------------------------------------------- slogdet
-
-slogdet = Primitive("slogdet", lambda a: tuple(np.linalg.slogdet(a)), multiple=True)
-
-
-def _slogdet_tangent(t: Any, y: Any, a: Any) -> Any:
-    turn = _pairing(matrix_transpose(inv(a)), t)
-    if dtype_of(turn).kind != "c":
-        return None, turn
-    return multiply(multiply(y[0], 1j), imag(turn)), real(turn)
-
-
-def _slogdet_adjoint(g: Any, y: Any, a: Any) -> Any:
-    along, logarithm = g
-    inverse = matrix_transpose(inv(a))
-    if dtype_of(a).kind != "c" or along is None:
-        if logarithm is None:
-            return None
-        return multiply(_per_matrix(logarithm), inverse)
-    turn = multiply(real(multiply(multiply(along, y[0]), 1j)), -1j)
-    if logarithm is not None:
-        turn = add(turn, logarithm)
-    return multiply(_per_matrix(turn), inverse)
-
-
-slogdet.pushforward(0, _slogdet_tangent, _slogdet_adjoint)
-slogdet.batching(lambda size, batched, a: slogdet(a))
-
-
 # -------------------------------------------------------------------------------------- lowering
 
 
-def _emitted(emit: Any, *stacks: Any) -> list[Any]:
+def emitted(emit: Any, *stacks: Any) -> list[Any]:
     """Stacks of matrices of the result's dtype, with the leading axes of all of them."""
     out = emit.out[0] if isinstance(emit.out, tuple) else emit.out
     kind = np.result_type(out.dtype, *[x.dtype for x in stacks if x.dtype.kind in "fc"])
@@ -440,54 +353,38 @@ def _emitted(emit: Any, *stacks: Any) -> list[Any]:
     return [emit.broadcast(emit.convert(x, kind), (*shape, *x.shape[-2:])) for x in stacks]
 
 
+def emitted_product(emit: Any, *factors: Any) -> Any:
+    """The product of stacks of matrices with the same leading axes."""
+    made = factors[0]
+    for x in factors[1:]:
+        n = x.ndim
+        stack = list(range(n - 2))
+        made = emit.dot_general(made, x, batch=(stack, stack), contract=([n - 1], [n - 2]))
+    return made
+
+
+def emitted_conjugate(emit: Any, x: Any) -> Any:
+    """The conjugate of what is complex."""
+    if x.dtype.kind != "c":
+        return x
+    return emit.binary("complex", emit.unary("real", x), -emit.unary("imag", x))
+
+
 @solve.lowering
 def _(emit: Any, a: Any, b: Any) -> Any:
     vector = len(b.shape) == 1
     if vector:
         b = emit.reshape(b, (*b.shape, 1))
-    y = emit.solve(*_emitted(emit, a, b))
+    y = emit.solve(*emitted(emit, a, b))
     return emit.reshape(y, y.shape[:-1]) if vector else y
 
 
-@inv.lowering
-def _(emit: Any, a: Any) -> Any:
-    (a,) = _emitted(emit, a)
+def _emitted_inv(emit: Any, a: Any) -> Any:
+    (a,) = emitted(emit, a)
     eye = emit.convert(emit.iota(a.shape, a.ndim - 2) == emit.iota(a.shape, a.ndim - 1), a.dtype)
     return emit.solve(a, eye)
 
 
-def _emitted_diagonal(emit: Any, a: Any) -> tuple[Any, Any]:
-    """The diagonal of the triangular factor, and 1 or -1 for the exchanges of rows."""
-    factors, pivots, _ = emit.lu(a)
-    stays = pivots == emit.iota(pivots.shape, pivots.ndim - 1, np.int32)
-    parts = emit.select(stays, emit.constant(1, a.dtype), emit.constant(-1, a.dtype))
-    return emit.diagonal(factors), emit.reduce(parts, "multiply", -1)
-
-
-@det.lowering
-def _(emit: Any, a: Any) -> Any:
-    (a,) = _emitted(emit, a)
-    if a.shape[-1] == 0:
-        return emit.full(a.shape[:-2], 1, a.dtype)
-    diagonal, sign = _emitted_diagonal(emit, a)
-    return emit.reduce(diagonal, "multiply", -1) * sign
-
-
-@slogdet.lowering
-def _(emit: Any, a: Any) -> Any:
-    (a,) = _emitted(emit, a)
-    stack, real_dtype = a.shape[:-2], np.empty(0, a.dtype).real.dtype
-    if a.shape[-1] == 0:
-        return emit.full(stack, 1, a.dtype), emit.full(stack, 0, real_dtype)
-    diagonal, sign = _emitted_diagonal(emit, a)
-    size = emit.unary("abs", diagonal)
-    # The signs of the factors; a zero among them makes the whole zero.
-    turns = emit.unary("sign", diagonal)
-    logarithm = emit.reduce(emit.unary("log", size), "add", -1)
-    return emit.reduce(turns, "multiply", -1) * sign, logarithm
-
-
-_SINGULAR = "its values come from singular values where a matrix is close to singular"
-for _primitive in (cofactor, det_curvature):
-    _primitive.cut = _SINGULAR
-del _primitive
+for _inverse in (inv, inv_or_nan):
+    _inverse.lowering(_emitted_inv)
+del _inverse
