@@ -1,0 +1,7 @@
+"""`numpy.polynomial.laguerre` for traced values: series of Laguerre polynomials."""
+
+from __future__ import annotations
+
+from autodiff.numpy.polynomial.twins import family
+
+__all__, __getattr__ = family(globals(), "Laguerre")
