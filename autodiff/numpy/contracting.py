@@ -20,8 +20,9 @@ from autodiff._kernels.tracer import (
     register_operator,
     shape_of,
 )
-from autodiff.numpy.overloading import holds_tracer, write_out
+from autodiff.numpy.overloading import axes_in_range, holds_tracer, write_out
 from autodiff.numpy.overloading import operand as listed
+from autodiff.numpy.ufuncs import call_ufunc
 from autodiff.primitives import contractions as primitives
 from autodiff.primitives.elementwise import multiply, negative, subtract
 from autodiff.primitives.shapes import reshape, stack, transpose
@@ -69,14 +70,45 @@ def _product(
         return primitive(operand(a), operand(b))
     if not _traced(a, b, out):
         return plain(a, b, out=out, **keywords)
-    for key, value in keywords.items():
-        if value is not None and _DEFAULTS.get(key) != value:
-            raise TypeError(f"`{name}` of a traced value does not take the keyword {key!r}")
-    y = primitive(operand(a), operand(b))
-    return y if out is None else write_out(y, out)
+    if not keywords:
+        return write_out(primitive(operand(a), operand(b)), out)
+    axes, axis = keywords.pop("axes", None), keywords.pop("axis", None)
+    keepdims = keywords.pop("keepdims", False)
+    a, b = operand(a), operand(b)
+    terms = _TERMS[name]
+    if axis is not None:
+        if name != "vecdot" or axes is not None:
+            raise TypeError(f"{name}: axis can only be used with a single shared core dimension")
+        axes = [(axis,), (axis,), ()]
+    if axes is not None:
+        a, b = (_moved(x, where, n) for x, where, n in zip((a, b), axes, terms, strict=False))
+    y = call_ufunc(primitive, plain, (a, b), {"out": None, **keywords})
+    if axes is not None and len(axes) > 2 and terms[2]:
+        y = _moved(y, axes[2], terms[2], back=True)
+    if keepdims:
+        if name != "vecdot":
+            raise TypeError(f"{name} does not support keepdims")
+        y = reshape(y, shape=(*shape_of(y), 1))
+        if axes is not None:
+            y = _moved(y, axes[0], 1, back=True)
+    return write_out(y, out)
 
 
-_DEFAULTS = {"casting": "same_kind", "order": "K", "subok": True}
+# How many axes of each operand and of the result a product takes part in.
+_TERMS = {"matmul": (2, 2, 2), "vecdot": (1, 1, 0), "matvec": (2, 1, 1), "vecmat": (1, 2, 1)}
+
+
+def _moved(x: Any, axes: Any, count: int, back: bool = False) -> Any:
+    """`x` with the given axes at its end, or with those at its end in the given places."""
+    axes = axes if isinstance(axes, (tuple, list)) else (axes,)
+    if len(axes) != count:
+        raise ValueError(f"axes item should be a tuple with {count} elements")
+    n = ndim_of(x)
+    given = axes_in_range(tuple(axes), n)
+    order = [*(k for k in range(n) if k not in given), *given]
+    if back:
+        order = [order.index(k) for k in range(n)]
+    return x if order == list(range(n)) else transpose(x, axes=tuple(order))
 
 
 # ------------------------------------------------------------------------------------- products
@@ -92,7 +124,7 @@ def matmul(x1: Any, x2: Any, /, out: Any = None, **keywords: Any) -> Any:
     out : traced array, optional
         Where to put the result.
     **keywords
-        Those of the ufunc; only with plain arrays.
+        Those of the ufunc.
 
     Returns
     -------
@@ -210,7 +242,7 @@ def vecdot(x1: Any, x2: Any, /, out: Any = None, *, axis: int = -1, **keywords: 
     axis : int
         The axis of the vectors, in both.
     **keywords
-        Those of the ufunc; only with plain arrays.
+        Those of the ufunc.
 
     Returns
     -------
@@ -228,10 +260,7 @@ def vecdot(x1: Any, x2: Any, /, out: Any = None, *, axis: int = -1, **keywords: 
     array([3., 7.])
     """
     if axis != -1:
-        if not _traced(x1, x2, out):
-            keywords["axis"] = axis
-            return np.vecdot(x1, x2, out=out, **keywords)
-        x1, x2 = (_to_end(operand(x), axis) for x in (x1, x2))
+        keywords["axis"] = axis
     return _product("vecdot", primitives.vecdot, np.vecdot, x1, x2, out, keywords)
 
 
@@ -245,7 +274,7 @@ def matvec(x1: Any, x2: Any, /, out: Any = None, **keywords: Any) -> Any:
     out : traced array, optional
         Where to put the result.
     **keywords
-        Those of the ufunc; only with plain arrays.
+        Those of the ufunc.
 
     Returns
     -------
@@ -276,7 +305,7 @@ def vecmat(x1: Any, x2: Any, /, out: Any = None, **keywords: Any) -> Any:
     out : traced array, optional
         Where to put the result.
     **keywords
-        Those of the ufunc; only with plain arrays.
+        Those of the ufunc.
 
     Returns
     -------

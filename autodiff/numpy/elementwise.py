@@ -21,7 +21,8 @@ from autodiff._kernels.tracer import (
     register_property,
     shape_of,
 )
-from autodiff.numpy.overloading import MISSING, operand, overloads, unsupported, write_out
+from autodiff.numpy.overloading import MISSING, operand, overloads, write_out
+from autodiff.numpy.ufuncs import call_ufunc
 from autodiff.primitives import elementwise as rows
 from autodiff.primitives import table
 
@@ -228,6 +229,8 @@ def clip(
         The limits (also `min`, `max`); None: no limit.
     out : traced array, optional
         Where the result is written.
+    **keywords
+        As ufuncs take them.
 
     Returns
     -------
@@ -240,8 +243,6 @@ def clip(
     >>> autodiff.grad(lambda x: np.sum(np.clip(x, 0.0, 1.0)))(np.array([-1.0, 0.5, 2.0]))
     array([0., 1., 0.])
     """
-    if keywords:
-        raise unsupported("clip", next(iter(keywords)), "leave it out")
     if (a_min is not MISSING or a_max is not MISSING) and (
         min is not MISSING or max is not MISSING
     ):
@@ -253,15 +254,20 @@ def clip(
     high = max if a_max is MISSING else a_max
     x = operand(a)
     below, above = (v is MISSING or v is None for v in (low, high))
-    if below and above:
-        y = rows.positive(x)
-    elif below:
-        y = rows.minimum(x, _limit(high))
-    elif above:
-        y = rows.maximum(x, _limit(low))
-    else:
-        y = rows.clip(x, _limit(low), _limit(high))
-    return write_out(y, out)
+    function: Any = rows.clip
+    operands = [x] if below else [x, _limit(low)]
+    if not above:
+        operands.append(_limit(high))
+    if below or above:
+        function = rows.positive if below and above else rows.minimum if below else rows.maximum
+    if not keywords and out is None:
+        return function(*operands)
+    ufunc = _CLIP if function is rows.clip else function.ufunc
+    return call_ufunc(function, ufunc, tuple(operands), {"out": out, **keywords})
+
+
+# The ufunc behind `np.clip`, for what it says about dtypes.
+_CLIP = np._core.umath.clip
 
 
 def _limit(x: Any) -> Any:
@@ -429,25 +435,25 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
     return rows.real(a) if bool(np.all(rows.absolute(rows.imag(a)) < tol)) else a
 
 
-@overloads(np.iscomplexobj)
+@overloads(np.iscomplexobj, derivative=False)
 def iscomplexobj(x: Any) -> bool:
     """Tell whether the dtype is complex."""
     return _is_complex(operand(x))
 
 
-@overloads(np.isrealobj)
+@overloads(np.isrealobj, derivative=False)
 def isrealobj(x: Any) -> bool:
     """Tell whether the dtype is not complex."""
     return not _is_complex(operand(x))
 
 
-@overloads(np.iscomplex)
+@overloads(np.iscomplex, derivative=False)
 def iscomplex(x: Any) -> Any:
     """Tell which elements have an imaginary part other than 0."""
     return rows.not_equal(imag(x), 0)
 
 
-@overloads(np.isreal)
+@overloads(np.isreal, derivative=False)
 def isreal(x: Any) -> Any:
     """Tell which elements have no imaginary part."""
     return rows.equal(imag(x), 0)
@@ -456,7 +462,7 @@ def isreal(x: Any) -> Any:
 # ---- Rounding and parts of numbers ---------------------------------------------------------------
 
 
-@overloads(np.round, np.around)
+@overloads(np.round, np.around, derivative=False)
 def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
     """Round to a number of decimals, ties to even; the derivative is 0.
 
@@ -482,19 +488,21 @@ def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
     return write_out(rows.round(operand(a), decimals=decimals), out)
 
 
-@overloads(np.fix)
+@overloads(np.fix, derivative=False)
 def fix(x: Any, out: Any = None) -> Any:
     """Round towards zero; the derivative is 0."""
     return write_out(rows.trunc(operand(x)), out)
 
 
 @overloads(np.modf)
-def modf(x: Any, /) -> tuple[Any, Any]:
+def modf(x: Any, /, *out: Any, **keywords: Any) -> tuple[Any, Any]:
     """Return the fractional part, whose derivative is 1, and the whole part, whose is 0.
 
     Parameters
     ----------
     x : array_like
+    *out, **keywords
+        As the ufunc takes them.
 
     Returns
     -------
@@ -507,18 +515,22 @@ def modf(x: Any, /) -> tuple[Any, Any]:
     >>> autodiff.grad(lambda x: np.modf(x)[0] ** 2)(2.5)
     np.float64(1.0)
     """
+    if out or keywords:
+        return call_ufunc(modf.__wrapped__, np.modf, (x, *out), keywords)
     x = operand(x)
     part = rows.select(rows.isinf(x), rows.copysign(0.0, x), rows.fmod(x, 1.0))
     return _like_ufunc(part), rows.trunc(x)
 
 
 @overloads(np.frexp)
-def frexp(x: Any, /) -> tuple[Any, Any]:
+def frexp(x: Any, /, *out: Any, **keywords: Any) -> tuple[Any, Any]:
     """Return mantissas in [0.5, 1) and exponents of two, which are integers.
 
     Parameters
     ----------
     x : array_like
+    *out, **keywords
+        As the ufunc takes them.
 
     Returns
     -------
@@ -532,18 +544,22 @@ def frexp(x: Any, /) -> tuple[Any, Any]:
     >>> autodiff.grad(lambda x: np.frexp(x)[0])(3.0)
     np.float64(0.25)
     """
+    if out or keywords:
+        return call_ufunc(frexp.__wrapped__, np.frexp, (x, *out), keywords)
     x = operand(x)
     exponent = rows.frexp_exponent(x)
     return rows.ldexp(x, rows.negative(exponent)), exponent
 
 
 @overloads(np.divmod)
-def divmod(x1: Any, x2: Any, /) -> tuple[Any, Any]:
+def divmod(x1: Any, x2: Any, /, *out: Any, **keywords: Any) -> tuple[Any, Any]:
     """Return the floor of the quotient, whose derivative is 0, and the remainder.
 
     Parameters
     ----------
     x1, x2 : array_like
+    *out, **keywords
+        As the ufunc takes them.
 
     Returns
     -------
@@ -556,6 +572,8 @@ def divmod(x1: Any, x2: Any, /) -> tuple[Any, Any]:
     >>> autodiff.grad(lambda x: np.divmod(7.0, x)[1])(2.0)
     np.float64(-3.0)
     """
+    if out or keywords:
+        return call_ufunc(divmod.__wrapped__, np.divmod, (x1, x2, *out), keywords)
     return rows.floor_divide(x1, x2), rows.remainder(x1, x2)
 
 
@@ -619,19 +637,19 @@ def _infinite(x: Any, infinity: float) -> Any:
     return rows.equal(x, infinity)
 
 
-@overloads(np.isposinf)
+@overloads(np.isposinf, derivative=False)
 def isposinf(x: Any, out: Any = None) -> Any:
     """Tell which elements are positive infinity."""
     return write_out(_infinite(x, np.inf), out)
 
 
-@overloads(np.isneginf)
+@overloads(np.isneginf, derivative=False)
 def isneginf(x: Any, out: Any = None) -> Any:
     """Tell which elements are negative infinity."""
     return write_out(_infinite(x, -np.inf), out)
 
 
-@overloads(np.isclose)
+@overloads(np.isclose, derivative=False)
 def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> Any:
     """Tell which elements agree within ``atol + rtol * abs(b)``.
 
@@ -664,20 +682,20 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: boo
     return result
 
 
-@overloads(np.allclose)
+@overloads(np.allclose, derivative=False)
 def allclose(a: Any, b: Any, rtol: Any = 1e-05, atol: Any = 1e-08, equal_nan: bool = False) -> bool:
     """Tell whether all elements agree within a tolerance: see `isclose`."""
     return bool(np.all(isclose(a, b, rtol, atol, equal_nan)))
 
 
-@overloads(np.array_equal)
+@overloads(np.array_equal, derivative=False)
 def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
     """Tell whether two arrays have the same shape and the same elements."""
     x, y = operand(a1), operand(a2)
     return shape_of(x) == shape_of(y) and _all_equal(x, y, equal_nan)
 
 
-@overloads(np.array_equiv)
+@overloads(np.array_equiv, derivative=False)
 def array_equiv(a1: Any, a2: Any) -> bool:
     """Tell whether two arrays have the same elements after broadcasting one to the other."""
     x, y = operand(a1), operand(a2)
@@ -723,8 +741,9 @@ def _clip_method(
     min: Any = None,
     max: Any = None,
     out: Any = None,
+    **keywords: Any,
 ) -> Any:
-    return clip.__wrapped__(x, min, max, out)
+    return clip.__wrapped__(x, min, max, out, **keywords)
 
 
 register_method("clip", _clip_method)

@@ -28,6 +28,7 @@ from autodiff.numpy.overloading import (
 from autodiff.numpy.shaping import broadcast_arrays, ravel, size_of
 from autodiff.primitives import indexing, reductions, shapes
 from autodiff.primitives.elementwise import (
+    absolute,
     equal,
     greater,
     greater_equal,
@@ -65,6 +66,7 @@ __all__ = [
     "putmask",
     "searchsorted",
     "sort",
+    "sort_complex",
     "take",
     "take_along_axis",
     "unique",
@@ -155,6 +157,11 @@ def extract(condition: Any, arr: Any) -> Any:
 def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
     """Return, at each place, the element of the choice that `a` names there."""
     options = [operand(c) for c in choices]
+    if not np.can_cast(dtype_of(operand(a)), np.intp, "same_kind"):
+        raise TypeError(
+            f"Cannot cast array data from {dtype_of(operand(a))!r} to dtype('int64') according to "
+            "the rule 'safe'"
+        )
     which, *options = broadcast_arrays(operand(a), *options)
     which = _wrapped(which, len(options), mode)
     if mode == "raise" and bool(
@@ -290,7 +297,18 @@ def sort(
     return indexing.sort(x, axis=axis, kind="stable" if stable else kind)
 
 
-@overloads(np.argsort)
+@overloads(np.sort_complex)
+def sort_complex(a: Any) -> Any:
+    """Return a copy sorted along the last axis, by the real part first, in a complex dtype."""
+    y = sort.__wrapped__(a)
+    had = dtype_of(y)
+    if had.kind == "c":
+        return y
+    wide = "F" if had.char in "bhBH" else "G" if had.char == "g" else "D"
+    return cast(y, wide) if isinstance(y, Tracer) else y.astype(wide)
+
+
+@overloads(np.argsort, derivative=False)
 def argsort(
     a: Any, axis: Any = -1, kind: Any = None, order: Any = None, *, stable: bool | None = None
 ) -> Any:
@@ -309,7 +327,7 @@ def _sort_in_place(
     x[...] = sort.__wrapped__(x, axis, kind, order, stable=stable)
 
 
-@overloads(np.lexsort)
+@overloads(np.lexsort, derivative=False)
 def lexsort(keys: Any, axis: int = -1) -> Any:
     """Return the indices that sort by several keys, the last one first."""
     keys = [operand(k) for k in keys]
@@ -339,7 +357,7 @@ def partition(
     return indexing.gather_along(x, places, axis, distinct=True)
 
 
-@overloads(np.argpartition)
+@overloads(np.argpartition, derivative=False)
 def argpartition(
     a: Any, kth: Any, axis: Any = -1, kind: Any = "introselect", order: Any = None
 ) -> Any:
@@ -355,7 +373,7 @@ def argpartition(
 # ---- looking up ----------------------------------------------------------------------------------
 
 
-@overloads(np.searchsorted)
+@overloads(np.searchsorted, derivative=False)
 def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:
     """Return where elements belong in a sorted array."""
     a = operand(a)
@@ -366,7 +384,7 @@ def searchsorted(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:
     return indexing.searchsorted(a, operand(v), side=side)
 
 
-@overloads(np.digitize)
+@overloads(np.digitize, derivative=False)
 def digitize(x: Any, bins: Any, right: bool = False) -> Any:
     """Return the bin that each element falls into."""
     bins = operand(bins)
@@ -392,19 +410,19 @@ def _mask_indices(x: Any) -> tuple[Any, ...]:
     return indexing.mask_to_indices(mask, shape_of(mask))
 
 
-@overloads(np.nonzero)
+@overloads(np.nonzero, derivative=False)
 def nonzero(a: Any) -> tuple[Any, ...]:
     """Return the indices of the elements that are not zero, one array for each axis."""
     return _mask_indices(operand(a))
 
 
-@overloads(np.flatnonzero)
+@overloads(np.flatnonzero, derivative=False)
 def flatnonzero(a: Any) -> Any:
     """Return the indices of the elements that are not zero in the flattened array."""
     return _mask_indices(ravel(operand(a)))[0]
 
 
-@overloads(np.argwhere)
+@overloads(np.argwhere, derivative=False)
 def argwhere(a: Any) -> Any:
     """Return the indices of the elements that are not zero, one row for each."""
     a = operand(a)
@@ -414,7 +432,7 @@ def argwhere(a: Any) -> Any:
     return shapes.stack(*found, axis=1)
 
 
-@overloads(np.isin)
+@overloads(np.isin, derivative=False)
 def isin(
     element: Any,
     test_elements: Any,
@@ -493,9 +511,22 @@ def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Any:
     """Return the piecewise linear interpolant of given points."""
-    if period is not None:
-        raise unsupported("interp", "period", "reduce x by np.remainder and extend xp and fp")
     x, xp, fp = operand(x), operand(xp), operand(fp)
+    if period is not None:
+        if not isinstance(period, Tracer) and period == 0:
+            raise ValueError("period must be a non-zero value")
+        if ndim_of(xp) != 1 or ndim_of(fp) != 1:
+            raise ValueError("Data points must be 1-D sequences")
+        if shape_of(xp) != shape_of(fp):
+            raise ValueError("fp and xp are not of the same length")
+        # As in NumPy the points are those of three periods, in order; there is no outside.
+        left = right = None
+        period = absolute(period)
+        x, xp = remainder(x, period), remainder(xp, period)
+        order = indexing.argsort(xp, axis=0)
+        xp, fp = indexing.take(xp, order, axis=0), indexing.take(fp, order, axis=0)
+        xp = shapes.concatenate(xp[-1:] - period, xp, xp[:1] + period, axis=0)
+        fp = shapes.concatenate(fp[-1:], fp, fp[:1], axis=0)
     n = shape_of(xp)[0]
     if n == 0:
         raise ValueError("array of sample points is empty")

@@ -232,7 +232,7 @@ def _quantiles(
         top = x[-1] if inexact else None
     if inexact and not ignore:
         y = select(isnan(top), top, y)
-    y = y if ndim_of(y) else y[()]
+    y = y if ndim_of(y) or w is not None else y[()]
     if keepdims is not MISSING and keepdims:
         y = shapes.reshape(y, shape=shape_of(q) + kept)
     return write_out(y, out)

@@ -428,7 +428,7 @@ def _truth(
     return write_out(primitive(x, axis=_axis(axis, x), keepdims=_keep(keep)), out)
 
 
-@overloads(np.any)
+@overloads(np.any, derivative=False)
 def any(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = MISSING, *, where: Any = MISSING
 ) -> Any:
@@ -436,7 +436,7 @@ def any(
     return _truth(reductions.any, False, a, axis, out, keepdims, where)
 
 
-@overloads(np.all)
+@overloads(np.all, derivative=False)
 def all(
     a: Any, axis: Any = None, out: Any = None, keepdims: Any = MISSING, *, where: Any = MISSING
 ) -> Any:
@@ -444,21 +444,21 @@ def all(
     return _truth(reductions.all, True, a, axis, out, keepdims, where)
 
 
-@overloads(np.argmax)
+@overloads(np.argmax, derivative=False)
 def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = MISSING) -> Any:
     """Return the position of the (first) maximum."""
     x = operand(a)
     return write_out(reductions.argmax(x, axis=_axis(axis, x), keepdims=_keep(keepdims)), out)
 
 
-@overloads(np.argmin)
+@overloads(np.argmin, derivative=False)
 def argmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = MISSING) -> Any:
     """Return the position of the (first) minimum."""
     x = operand(a)
     return write_out(reductions.argmin(x, axis=_axis(axis, x), keepdims=_keep(keepdims)), out)
 
 
-@overloads(np.count_nonzero)
+@overloads(np.count_nonzero, derivative=False)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Return how many elements are not zero."""
     x = operand(a)
@@ -916,13 +916,13 @@ def nanmin(
     return _nan_extreme(min, np.inf, a, axis, out, keepdims, initial, where)
 
 
-@overloads(np.nanargmax)
+@overloads(np.nanargmax, derivative=False)
 def nanargmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = MISSING) -> Any:
     """Return the position of the maximum of what is not NaN."""
     return argmax(_without_nan(operand(a), -np.inf), axis, out, keepdims=keepdims)
 
 
-@overloads(np.nanargmin)
+@overloads(np.nanargmin, derivative=False)
 def nanargmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = MISSING) -> Any:
     """Return the position of the minimum of what is not NaN."""
     return argmin(_without_nan(operand(a), np.inf), axis, out, keepdims=keepdims)

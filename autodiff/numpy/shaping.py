@@ -21,14 +21,13 @@ from autodiff._kernels.tracer import (
     shape_of,
     trace_of,
 )
-from autodiff.numpy.creation import cast, linspace
+from autodiff.numpy.creation import cast
 from autodiff.numpy.overloading import (
     axes_in_range,
     axis_in_range,
     holds_tracer,
     operand,
     overloads,
-    unsupported,
     write_out,
 )
 from autodiff.primitives import contractions, indexing, shapes
@@ -61,7 +60,6 @@ __all__ = [
     "matrix_transpose",
     "meshgrid",
     "moveaxis",
-    "pad",
     "permute_dims",
     "ravel",
     "repeat",
@@ -138,10 +136,18 @@ def _in_memory(x: Any) -> Any:
     return x[(0,) * lanes] if lanes and x.size else x
 
 
-def _is_fortran(x: Any) -> bool:
+def is_fortran(x: Any) -> bool:
     """Whether the values of `x` lie in Fortran order (and not in C order as well)."""
     flags = np.asarray(_in_memory(x)).flags
     return bool(flags.f_contiguous) and not flags.c_contiguous
+
+
+def laid_out(x: Any, order: str) -> Any:
+    """`x` in C or Fortran order, copied where it lies otherwise."""
+    flags = np.asarray(_in_memory(x)).flags
+    if flags.f_contiguous if order == "F" else flags.c_contiguous:
+        return x
+    return shapes.copy(x, order=order)
 
 
 def _by_strides(x: Any) -> tuple[int, ...]:
@@ -163,7 +169,7 @@ def _reshaped(x: Any, shape: Any, order: Any = "C") -> Any:
                 return _view(shapes.reshape(x, shape=shape), x, "reshape", shape)
     shape = _complete(_ints(shape), size_of(x), shape_of(x))
     if order == "A":
-        order = "F" if _is_fortran(x) else "C"
+        order = "F" if is_fortran(x) else "C"
     if order == "F":
         turned = shapes.reshape(shapes.transpose(x), shape=shape[::-1])
         return shapes.transpose(turned)
@@ -720,84 +726,6 @@ def tile(A: Any, reps: Any) -> Any:
     return shapes.reshape(y, shape=joined)
 
 
-# ---- padding -------------------------------------------------------------------------------------
-
-
-def _pairs(x: Any, ndim: int) -> list[tuple[Any, Any]]:
-    """NumPy's ways to write one pair an axis: a number, a pair, pairs, or a dict by axis."""
-    if isinstance(x, dict):
-        made = [(0, 0)] * ndim
-        for axis, pair in x.items():
-            made[axis] = tuple(pair) if isinstance(pair, (tuple, list)) else (pair, pair)
-        return made
-    pairs = np.broadcast_to(np.asarray(x), (ndim, 2))
-    return [(low, high) for low, high in pairs.tolist()]
-
-
-def _ramp(edge: Any, width: int, end: Any, axis: int) -> Any:
-    """`width` values along `axis`, from `end` towards `edge`, which is not among them."""
-    y = linspace(end, edge, width, endpoint=False, axis=axis)
-    return cast(y, dtype_of(edge), copy=False)
-
-
-@overloads(np.pad)
-def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    """Return `array` with a border; statistics as a border are not supported."""
-    x = operand(array)
-    shape = shape_of(x)
-    ndim = len(shape)
-    widths = [(int(low), int(high)) for low, high in _pairs(pad_width, ndim)]
-    for pair in widths:
-        if min(pair) < 0:
-            raise ValueError("index can't contain negative values")
-    if mode in ("constant", "empty"):
-        values = _pairs(kwargs.pop("constant_values", 0), ndim)
-        _no_more(kwargs, mode)
-        first = values[0][0] if values else 0
-        if all(low == first and high == first for low, high in values):
-            value = np.asarray(first).astype(dtype_of(x)).item()
-            return shapes.pad(x, widths=tuple(widths), value=value)
-        for axis in range(ndim):
-            for side in (0, 1):
-                width = [(0, 0)] * ndim
-                width[axis] = (widths[axis][0], 0) if side == 0 else (0, widths[axis][1])
-                value = np.asarray(values[axis][side]).astype(dtype_of(x)).item()
-                x = shapes.pad(x, widths=tuple(width), value=value)
-        return x
-    if mode in ("edge", "reflect", "symmetric", "wrap"):
-        if kwargs.pop("reflect_type", "even") != "even":
-            raise unsupported(
-                "pad", "reflect_type='odd'", "write 2 * edge minus the even reflection"
-            )
-        _no_more(kwargs, mode)
-        for axis, pair in enumerate(widths):
-            if pair != (0, 0):
-                places = np.pad(np.arange(shape[axis]), pair, mode)
-                x = indexing.take(x, places, axis=axis)
-        return x
-    if mode == "linear_ramp":
-        ends = _pairs(kwargs.pop("end_values", 0), ndim)
-        _no_more(kwargs, mode)
-        for axis, (low, high) in enumerate(widths):
-            lead = (EVERYTHING,) * axis
-            parts = [x]
-            if low:
-                ramp = _ramp(x[(*lead, 0)], low, ends[axis][0], axis)
-                parts.insert(0, ramp)
-            if high:
-                ramp = _ramp(x[(*lead, -1)], high, ends[axis][1], axis)
-                parts.append(ramp[(*lead, slice(None, None, -1))])
-            if len(parts) > 1:
-                x = shapes.concatenate(*parts, axis=axis)
-        return x
-    raise unsupported("pad", f"mode={mode!r}", "build the border and use np.concatenate")
-
-
-def _no_more(kwargs: dict[str, Any], mode: str) -> None:
-    if kwargs:
-        raise ValueError(f"unsupported keyword arguments for mode '{mode}': {set(kwargs)}")
-
-
 # ---- diagonals and triangles ---------------------------------------------------------------------
 
 
@@ -888,6 +816,8 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
         arr, axis = ravel(arr), 0
     axis = axis_in_range(axis, ndim_of(arr))
     kept = np.delete(np.arange(shape_of(arr)[axis]), obj)
+    if isinstance(obj, slice) or np.ndim(obj) == 0:
+        return laid_out(indexing.take(arr, kept, axis=axis), "F" if is_fortran(arr) else "C")
     return arr[(*(EVERYTHING,) * axis, kept)]
 
 

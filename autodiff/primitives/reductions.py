@@ -38,6 +38,7 @@ from autodiff.primitives.shapes import (
 )
 
 __all__ = [
+    "add_reduceat",
     "all",
     "any",
     "argmax",
@@ -260,12 +261,12 @@ def _ties(x: Any, y: Any, axis: Axis, keepdims: bool) -> tuple[Any, Any]:
 
 def _extreme_tangent(t: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     chosen, ties = _ties(x, y, axis, keepdims)
-    return divide(sum(multiply(t, chosen), axis=axis, keepdims=keepdims), ties)
+    return scale(sum(scale(chosen, t), axis=axis, keepdims=keepdims), divide(1.0, ties))
 
 
 def _extreme_adjoint(g: Any, y: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     chosen, ties = _ties(x, y, axis, keepdims)
-    return multiply(kept(divide(g, ties), shape_of(x), axis, keepdims), chosen)
+    return scale(chosen, kept(scale(g, divide(1.0, ties)), shape_of(x), axis, keepdims))
 
 
 def _extreme(name: str, ufunc: Any, operation: str) -> Primitive:
@@ -440,6 +441,39 @@ cumprod = Primitive("cumprod", _cumprod)
 cumprod.pushforward(0, _cumprod_tangent, needs=(0,))
 cumprod.batching(_running_batch(cumprod))
 cumprod.lowering(_cumprod_lowering)
+
+
+def _segments(indices: tuple[int, ...], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The places that `reduceat` adds up, one segment after the other, and their segments."""
+    starts = np.array(indices, np.intp)
+    counts = np.maximum(np.append(starts[1:], n) - starts, 1)
+    owners = np.repeat(np.arange(len(starts)), counts)
+    begins = np.cumsum(counts) - counts
+    return starts[owners] + np.arange(len(owners)) - begins[owners], owners
+
+
+def _add_reduceat_adjoint(g: Any, y: Any, x: Any, axis: int, indices: tuple[int, ...]) -> Any:
+    from autodiff.primitives.indexing import ALL, ARRAY, scatter, take
+
+    places, owners = _segments(indices, x.shape[axis])
+    index = (*(ALL,) * axis, ARRAY)
+    return scatter(take(g, owners, axis=axis), places, index=index, shape=x.shape)
+
+
+def _add_reduceat_lowering(emit: Any, x: Any, axis: int, indices: tuple[int, ...]) -> Any:
+    places, owners = _segments(indices, x.shape[axis])
+    order = (axis, *(k for k in range(len(x.shape)) if k != axis))
+    taken = emit.gather(emit.transpose(x, order), [places], [0])
+    zeros = emit.constant(np.zeros((len(indices), *taken.shape[1:]), x.dtype))
+    y = emit.scatter(zeros, [owners], taken, [0], "add")
+    return emit.transpose(y, np.argsort(order).tolist())
+
+
+# The sums between indices, `np.add.reduceat`: apart from `sum`, which adds in another order.
+add_reduceat = Primitive("add_reduceat", lambda x, axis, indices: ADD.reduceat(x, indices, axis))
+add_reduceat.linear(0, _add_reduceat_adjoint, needs=())
+add_reduceat.batching(_running_batch(add_reduceat))
+add_reduceat.lowering(_add_reduceat_lowering)
 
 
 def _leaders(x: Any, y: Any, axis: int) -> Any:
