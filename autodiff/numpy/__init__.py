@@ -70,6 +70,15 @@ _LATER = {
         "roots",
         "vander",
     ),
+    "places": (
+        "diag_indices_from",
+        "ix_",
+        "ravel_multi_index",
+        "tril_indices_from",
+        "triu_indices_from",
+        "unravel_index",
+    ),
+    "spacing": ("c_", "geomspace", "logspace", "r_"),
     "mapping": ("apply_along_axis", "apply_over_axes", "vectorize"),
     "sets": (
         "intersect1d",

@@ -24,9 +24,15 @@ from autodiff._kernels.tracer import (
     register_method,
     shape_of,
 )
-from autodiff.numpy.overloading import axis_in_range, holds_tracer, operand, overloads
-from autodiff.primitives import shapes
-from autodiff.primitives.elementwise import add, divide, multiply, subtract
+from autodiff.numpy.overloading import (
+    axis_in_range,
+    declares,
+    holds_tracer,
+    operand,
+    overloads,
+)
+from autodiff.primitives import reductions, shapes
+from autodiff.primitives.elementwise import add, divide, isfinite, multiply, subtract
 from autodiff.primitives.elementwise import real as real_part
 from autodiff.primitives.indexing import cast_for, warn_complex
 
@@ -35,6 +41,7 @@ __all__ = [
     "array",
     "asanyarray",
     "asarray",
+    "asarray_chkfinite",
     "ascontiguousarray",
     "asfortranarray",
     "astype",
@@ -49,6 +56,7 @@ __all__ = [
     "linspace",
     "ones",
     "ones_like",
+    "require",
     "tri",
     "zeros",
     "zeros_like",
@@ -176,6 +184,11 @@ def fromfunction(
     return function(*np.indices(shape, dtype=dtype), **kwargs)
 
 
+declares(np.empty, np.eye, np.identity, np.ones, np.tri, np.zeros, derivative=False)
+declares(np.arange, derivative=False)
+declares(np.fromfunction, np.full)
+
+
 # ---- like another array --------------------------------------------------------------------------
 
 
@@ -271,6 +284,7 @@ register_array_function(np.zeros_like, zeros_like)
 register_array_function(np.ones_like, ones_like)
 register_array_function(np.empty_like, empty_like)
 register_array_function(np.full_like, full_like)
+declares(np.empty_like, np.ones_like, np.zeros_like, derivative=False)
 
 
 # ---- arrays of given values ----------------------------------------------------------------------
@@ -333,6 +347,31 @@ def asanyarray(
 ) -> Any:
     """Return `a` as an array; a traced one as it is, unless the dtype has to change."""
     return array(a, dtype, copy=bool(copy), order=order or "K")
+
+
+@overloads(np.asarray_chkfinite)
+def asarray_chkfinite(a: Any, dtype: Any = None, order: Any = None) -> Any:
+    """Return `a` as an array, or raise where an element is NaN or infinite."""
+    y = asarray(a, dtype, order)
+    if dtype_of(y).kind in "fc" and not bool(reductions.all(isfinite(y))):
+        raise ValueError("array must not contain infs or NaNs")
+    return y
+
+
+@overloads(np.require)
+def require(a: Any, dtype: Any = None, requirements: Any = None, *, like: Any = None) -> Any:
+    """Return `a` as an array with the dtype and memory order that are required.
+
+    Traced arrays are aligned and own their memory; which of them can be written into is theirs.
+    """
+    wanted = {requirements} if isinstance(requirements, str) else set(requirements or ())
+    flags = {flag.upper()[0] for flag in wanted}
+    if {"C", "F"} <= flags:
+        raise ValueError('Cannot specify both "C" and "F" order')
+    y = array(a, dtype, copy=False)
+    if "F" in flags:
+        return shapes.copy(y, order="F")
+    return shapes.copy(y, order="C") if "C" in flags and not is_contiguous(y) else y
 
 
 @overloads(np.ascontiguousarray)
