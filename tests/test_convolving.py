@@ -180,7 +180,11 @@ def test_unwrap():
         check_derivatives(lambda x, how=how: np.unwrap(x, **how), y, order=1)
         check_lowering(lambda x, how=how: np.unwrap(x, **how), y)
     # Each jump adds whole periods.
-    check_derivatives(lambda p: adnp.unwrap(x, period=p), np.float64(5.0))
+    check_derivatives(lambda p: adnp.unwrap(x, period=p), np.float64(5.3))
+    # A jump by exactly half a period.
+    y = np.array([0.0, 1.0, 3.0, 1.0, 5.0])
+    near(autodiff.jacobian(lambda y: adnp.unwrap(y, period=4.0))(y), np.eye(5), 0)
+    check_value(lambda y: np.unwrap(y, period=4), lambda y: np.unwrap(y, period=4), y)
     near(
         batch(np.unwrap, [np.stack([x, x[::-1]])], [True], 2),
         np.stack([np.unwrap(x), np.unwrap(x[::-1])]),

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from autodiff._kernels.tracer import dtype_of, ndim_of, shape_of
+from autodiff._kernels.tracer import Tracer, dtype_of, ndim_of, shape_of
 from autodiff.numpy.creation import array, astype
 from autodiff.numpy.elementwise import i0
 from autodiff.numpy.overloading import declares, holds_tracer, operand, overloads, refuses
-from autodiff.numpy.rebinding import Rebound, twin, written
+from autodiff.numpy.rebinding import Rebound, twin, with_value, written
 from autodiff.primitives.convolutions import correlate as slide
-from autodiff.primitives.elementwise import conjugate, multiply
+from autodiff.primitives.elementwise import add, conjugate, divide, multiply, rint, subtract
+from autodiff.primitives.shapes import discretize
 
 __all__ = ["convolve", "correlate", "kaiser", "trim_zeros", "unwrap"]
 
@@ -158,5 +159,42 @@ refuses(
 # np.unwrap writes into a copy of the phases.
 _functions = Rebound("numpy.lib._function_base_impl", {"array": written(array)})
 
-unwrap = twin(_functions, "unwrap", __name__)
 trim_zeros = twin(_functions, "trim_zeros", __name__)
+_unwrap = twin(_functions, "unwrap", __name__)
+
+
+@overloads(np.unwrap)
+def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
+    """Return phases without jumps: whole periods are added from where one is larger than half.
+
+    Parameters
+    ----------
+    p : array
+    discont : float, optional
+        The smallest jump that is mended, ``period / 2`` by default and at least.
+    axis : int
+    period : float
+
+    Returns
+    -------
+    array with the shape of `p`
+        Its derivative is that of `p`, and of the added periods, also where a jump is exactly half a
+        period.
+
+    Examples
+    --------
+    >>> import autodiff.numpy as np
+    >>> np.unwrap(np.array([0.0, 2.0, 0.0, 2.0]), period=3.0)
+    array([ 0., -1.,  0., -1.])
+    """
+    p = operand(p)
+    constant, length = _constant(p), _constant(period)
+    value = _unwrap(constant, _constant(discont), axis, period=length)
+    if dtype_of(value).kind != "f":
+        return value
+    turns = rint(divide(subtract(value, constant), length))
+    return with_value(add(p, multiply(turns, period)), value)
+
+
+def _constant(x: Any) -> Any:
+    return discretize(x, dtype=dtype_of(x)) if isinstance(x, Tracer) else x
