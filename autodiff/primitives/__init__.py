@@ -6,9 +6,15 @@ primitives with the kernels as it is imported.
 
 from autodiff.primitives import (
     contractions,
+    convolutions,
+    decompositions,
+    determinants,
     elementwise,
+    fourier,
     indexing,
+    least_squares,
     linalg,
+    norms,
     reductions,
     shapes,
     special,
@@ -16,9 +22,15 @@ from autodiff.primitives import (
 
 __all__ = [
     "contractions",
+    "convolutions",
+    "decompositions",
+    "determinants",
     "elementwise",
+    "fourier",
     "indexing",
+    "least_squares",
     "linalg",
+    "norms",
     "reductions",
     "shapes",
     "special",
