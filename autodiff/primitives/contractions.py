@@ -15,6 +15,11 @@ is one more label, and the lowering is one ``dot_general``. Its value goes throu
 through `einsum`'s loops. Users never see it: their functions have NumPy's own value on the very
 operands, since another layout gives other bits.
 
+A cotangent is often zero because a branch was not taken, and what it is multiplied with may then be
+anything: the *gate* is the number of the operand that holds the cotangent, and where a whole row of
+it (all that is summed for one result) is zero, the result is zero, not ``0 * inf``. Finite numbers
+give the same with or without it; looking costs a pass over the smaller of gate and result.
+
 Products of complex operands are plain (no conjugates) in both directions, JAX's convention. The
 functions that conjugate their first operand, as NumPy's do, are real-linear in it.
 """
@@ -24,15 +29,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from autodiff._kernels.primitive import Primitive
 from autodiff._kernels.tracer import dtype_of, ndim_of, shape_of
-from autodiff.primitives.elementwise import conjugate, multiply
+from autodiff.primitives.elementwise import conjugate
 from autodiff.primitives.reductions import sum as total
-from autodiff.primitives.shapes import broadcast_to, reshape, transpose
+from autodiff.primitives.shapes import astype, broadcast_to, reshape, transpose
 
 Labels = tuple[int, ...]
 Terms = tuple[Labels, Labels, Labels]
@@ -83,7 +89,54 @@ def _arrange(labels: Terms) -> _Arrangement:
     )
 
 
-def _contract(a: Any, b: Any, *, labels: Terms) -> Any:
+def _must_look(gate: np.ndarray, y: np.ndarray) -> bool:
+    """Whether a zero row of `gate` may have become NaN in `y`."""
+    if y.size <= gate.size:
+        total = np.add.reduce(y, axis=None)
+        return not (isfinite(total.real) and isfinite(total.imag))
+    return not gate.all()
+
+
+def _shut(y: np.ndarray, gate: np.ndarray, labels: Labels, result: Labels) -> np.ndarray:
+    """`y` with zeros where the row of `gate` is zero; `y` is written over."""
+    summed = tuple(k for k, x in enumerate(labels) if x not in result)
+    is_open = np.not_equal(gate, 0)
+    if summed:
+        is_open = is_open.any(summed)
+    kept = [x for x in labels if x in result]
+    is_open = np.transpose(is_open, [kept.index(x) for x in result if x in kept])
+    is_open = is_open.reshape([n if x in kept else 1 for x, n in zip(result, y.shape, strict=True)])
+    return np.where(is_open, y, y.dtype.type(0))
+
+
+def _emit_shut(emit: Any, y: Any, gate: Any, labels: Labels, result: Labels) -> Any:
+    """The same as StableHLO."""
+    summed = tuple(k for k, x in enumerate(labels) if x not in result)
+    is_open = emit.compare(gate, emit.constant(0, gate.dtype), "NE")
+    if summed:
+        is_open = emit.reduce(is_open, "or", summed)
+    kept = [x for x in labels if x in result]
+    order = [kept.index(x) for x in result if x in kept]
+    dims = [k for k, x in enumerate(result) if x in kept]
+    is_open = emit.broadcast_in_dim(emit.transpose(is_open, order), y.shape, dims)
+    return emit.select(is_open, y, emit.constant(0, y.dtype))
+
+
+def _gate_of(k: int, gate: int | None) -> int:
+    """The gate of the cotangent of operand `k`, which stands in its place."""
+    return k if gate is None else gate
+
+
+def _contract(a: Any, b: Any, *, labels: Terms, gate: int | None = None) -> Any:
+    y = _contracted(a, b, labels)
+    if gate is not None:
+        x = np.asarray((a, b)[gate])
+        if _must_look(x, y):
+            y = _shut(y, x, labels[gate], labels[2])
+    return y
+
+
+def _contracted(a: Any, b: Any, labels: Terms) -> Any:
     how = _arrange(labels)
     a, b = np.asarray(a).transpose(how.a), np.asarray(b).transpose(how.b)
     batch = a.shape[: how.batch]
@@ -106,23 +159,51 @@ def _contract(a: Any, b: Any, *, labels: Terms) -> Any:
 
 
 contract = Primitive("contract", _contract)
-contract.linear(
-    0, lambda g, y, a, b, *, labels: contract(g, b, labels=(labels[2], labels[1], labels[0])), (1,)
-)
-contract.linear(
-    1, lambda g, y, a, b, *, labels: contract(a, g, labels=(labels[0], labels[2], labels[1])), (0,)
-)
+
+
+def _contract_adjoint_a(
+    g: Any, y: Any, a: Any, b: Any, *, labels: Terms, gate: int | None = None
+) -> Any:
+    la, lb, ly = labels
+    return contract(g, b, labels=(ly, lb, la), gate=_gate_of(0, gate))
+
+
+def _contract_adjoint_b(
+    g: Any, y: Any, a: Any, b: Any, *, labels: Terms, gate: int | None = None
+) -> Any:
+    la, lb, ly = labels
+    return contract(a, g, labels=(la, ly, lb), gate=_gate_of(1, gate))
+
+
+contract.linear(0, _contract_adjoint_a, (1,))
+contract.linear(1, _contract_adjoint_b, (0,))
 
 
 @contract.batching
-def _(size: int, batched: tuple[bool, ...], a: Any, b: Any, *, labels: Terms) -> Any:
+def _(
+    size: int,
+    batched: tuple[bool, ...],
+    a: Any,
+    b: Any,
+    *,
+    labels: Terms,
+    gate: int | None = None,
+) -> Any:
     la, lb, ly = labels
     new = max((*la, *lb, *ly), default=-1) + 1
-    return contract(a, b, labels=((new,) * batched[0] + la, (new,) * batched[1] + lb, (new, *ly)))
+    labels = ((new,) * batched[0] + la, (new,) * batched[1] + lb, (new, *ly))
+    return contract(a, b, labels=labels, gate=gate)
 
 
 @contract.lowering
-def _emit_contract(emit: Any, a: Any, b: Any, *, labels: Terms) -> Any:
+def _emit_contract(emit: Any, a: Any, b: Any, *, labels: Terms, gate: int | None = None) -> Any:
+    y = _emit_contracted(emit, a, b, labels)
+    if gate is None:
+        return y
+    return _emit_shut(emit, y, (a, b)[gate], labels[gate], labels[2])
+
+
+def _emit_contracted(emit: Any, a: Any, b: Any, labels: Terms) -> Any:
     la, lb, ly = labels
     how = _arrange(labels)
     batch, summed = how.a[: how.batch], how.a[how.batch + how.rows :]
@@ -170,11 +251,11 @@ def _cotangent(k: int, g: Any, a: Any, b: Any, labels: Terms) -> Any:
     if k == 0:
         b, lb = _squeezed(b, lb, lengths)
         mine = tuple(x for x, n in zip(la, shape, strict=True) if n == lengths[x])
-        y = contract(g, b, labels=(ly, lb, mine))
+        y = contract(g, b, labels=(ly, lb, mine), gate=0)
     else:
         a, la = _squeezed(a, la, lengths)
         mine = tuple(x for x, n in zip(lb, shape, strict=True) if n == lengths[x])
-        y = contract(a, g, labels=(la, ly, mine))
+        y = contract(a, g, labels=(la, ly, mine), gate=1)
     return y if shape_of(y) == shape else reshape(y, shape=shape)
 
 
@@ -261,9 +342,62 @@ def _vecmat_labels(m: int, n: int) -> Terms:
     return la, lb, (*_stack(longest, 2, longest), 1)
 
 
-def _outer(a: Any, b: Any) -> Any:
-    """Return the outer product of two vectors, through broadcasting."""
-    return multiply(reshape(a, shape=(shape_of(a)[0], 1)), b)
+def _gated_matmul(a: Any, b: Any, *, gate: int) -> Any:
+    y = np.matmul(a, b)
+    x = (a, b)[gate]
+    if _must_look(x, y):
+        labels = _matmul_labels(a.ndim, b.ndim)
+        y = _shut(y, x, labels[gate], labels[2])
+    return y
+
+
+# The product of a cotangent and a matrix, or of two matrices: `contract` for the commonest ranks.
+gated_matmul = Primitive("gated_matmul", _gated_matmul)
+gated_matmul.linear(0, lambda g, y, a, b, *, gate: _gated_cotangent(0, g, a, b, gate), (1,))
+gated_matmul.linear(1, lambda g, y, a, b, *, gate: _gated_cotangent(1, g, a, b, gate), (0,))
+
+
+def _gated_cotangent(k: int, g: Any, a: Any, b: Any, gate: int) -> Any:
+    la, lb, ly = _matmul_labels(ndim_of(a), ndim_of(b))
+    if k == 0:
+        return contract(g, b, labels=(ly, lb, la), gate=gate)
+    return contract(a, g, labels=(la, ly, lb), gate=gate)
+
+
+@gated_matmul.batching
+def _(size: int, batched: tuple[bool, ...], a: Any, b: Any, *, gate: int) -> Any:
+    la, lb, ly = _matmul_labels(ndim_of(a) - batched[0], ndim_of(b) - batched[1])
+    labels = ((-1,) * batched[0] + la, (-1,) * batched[1] + lb, (-1, *ly))
+    return contract(a, b, labels=labels, gate=gate)
+
+
+@gated_matmul.lowering
+def _(emit: Any, a: Any, b: Any, *, gate: int) -> Any:
+    labels = _matmul_labels(len(a.shape), len(b.shape))
+    return _emit_contract(emit, a, b, labels=labels, gate=gate)
+
+
+def _outer(a: Any, b: Any, gate: int) -> Any:
+    """Return the outer product of two vectors."""
+    return contract(a, b, labels=((0,), (1,), (0, 1)), gate=gate)
+
+
+def _weighted(g: Any, x: Any) -> Any:
+    return g * x if g != 0 else np.zeros_like(x, np.result_type(g, x))
+
+
+# The product of a cotangent that is a number and an array.
+weighted = Primitive("weighted", _weighted)
+weighted.linear(0, lambda g, y, a, x: contract(g, x, labels=((0,), (0,), ()), gate=0), (1,))
+weighted.linear(1, lambda g, y, a, x: weighted(a, g), (0,))
+weighted.lowering(lambda emit, a, x: emit.select(a == 0, 0, a * x))
+
+
+@weighted.batching
+def _(size: int, batched: tuple[bool, ...], a: Any, x: Any) -> Any:
+    labels = tuple(range(ndim_of(x) - batched[1]))
+    terms = ((-1,) * batched[0], (-1,) * batched[1] + labels, (-1, *labels))
+    return contract(a, x, labels=terms, gate=0)
 
 
 def _adjoint_a(labels: Callable[[int, int], Terms]) -> Callable[..., Any]:
@@ -273,14 +407,14 @@ def _adjoint_a(labels: Callable[[int, int], Terms]) -> Callable[..., Any]:
         m, n = a.ndim, b.ndim
         if m == 2:
             if n == 2:
-                return matmul(g, b.T)
+                return gated_matmul(g, b.T, gate=0)
             if n == 1:
-                return _outer(g, b)
+                return _outer(g, b, 0)
         elif m == 1:
             if n == 1:
-                return multiply(g, b)
+                return weighted(g, b)
             if n == 2:
-                return matmul(b, g)
+                return gated_matmul(b, g, gate=1)
         return _cotangent(0, g, a, b, labels(m, n))
 
     return adjoint
@@ -293,14 +427,14 @@ def _adjoint_b(labels: Callable[[int, int], Terms]) -> Callable[..., Any]:
         m, n = a.ndim, b.ndim
         if n == 2:
             if m == 2:
-                return matmul(a.T, g)
+                return gated_matmul(a.T, g, gate=1)
             if m == 1:
-                return _outer(a, g)
+                return _outer(a, g, 1)
         elif n == 1:
             if m == 1:
-                return multiply(g, a)
+                return weighted(g, a)
             if m == 2:
-                return matmul(g, a)
+                return gated_matmul(g, a, gate=0)
         return _cotangent(1, g, a, b, labels(m, n))
 
     return adjoint
@@ -336,7 +470,7 @@ dot.linear(1, _adjoint_b(_dot_labels), (0,))
 def _inner_cotangent(k: int, g: Any, a: Any, b: Any) -> Any:
     m, n = ndim_of(a), ndim_of(b)
     if m == n == 1:
-        return multiply(g, a if k else b)
+        return weighted(g, a if k else b)
     return _cotangent(k, g, a, b, _inner_labels(m, n))
 
 
@@ -402,14 +536,14 @@ vdot = Primitive("vdot", np.vdot)
 vdot.linear(
     0,
     lambda g, y, a, b: reshape(
-        _conjugated(multiply(g, reshape(b, shape=_flat(b)))), shape=shape_of(a)
+        _conjugated(weighted(g, reshape(b, shape=_flat(b)))), shape=shape_of(a)
     ),
     (1,),
 )
 vdot.linear(
     1,
     lambda g, y, a, b: reshape(
-        multiply(g, _conjugated(reshape(a, shape=_flat(a)))), shape=shape_of(b)
+        weighted(g, _conjugated(reshape(a, shape=_flat(a)))), shape=shape_of(b)
     ),
     (0,),
 )
@@ -614,7 +748,7 @@ def parse_einsum(subscripts: str, ranks: tuple[int, ...]) -> tuple[tuple[Labels,
 class _Eager:
     """The operations that a product of several operands is made of, as primitives."""
 
-    contract = staticmethod(lambda a, b, labels: contract(a, b, labels=labels))
+    contract = staticmethod(lambda a, b, labels, gate: contract(a, b, labels=labels, gate=gate))
     diagonal = staticmethod(lambda x, i, j: diagonal(x, offset=0, axis1=i, axis2=j))
     sum = staticmethod(lambda x, axes: total(x, axis=axes))
     reshape = staticmethod(lambda x, shape: reshape(x, shape=shape))
@@ -630,8 +764,8 @@ class _Emitted:
         self.reshape = emit.reshape
         self.transpose = emit.transpose
 
-    def contract(self, a: Any, b: Any, labels: Terms) -> Any:
-        return _emit_contract(self.emit, a, b, labels=labels)
+    def contract(self, a: Any, b: Any, labels: Terms, gate: int | None) -> Any:
+        return _emit_contract(self.emit, a, b, labels=labels, gate=gate)
 
     def diagonal(self, x: Any, i: int, j: int) -> Any:
         return _emit_diagonal(self.emit, x, offset=0, axis1=i, axis2=j)
@@ -645,9 +779,16 @@ class _Emitted:
 
 
 def _product(
-    values: Sequence[Any], terms: Sequence[Labels], result: Labels, lengths: dict[int, int], on: Any
+    values: Sequence[Any],
+    terms: Sequence[Labels],
+    result: Labels,
+    lengths: dict[int, int],
+    on: Any,
+    gated: bool = False,
 ) -> tuple[Any, Labels]:
     """Return the sum of products with these labels, by pairs, and the labels that it has.
+
+    `gated`: the first operand is a cotangent.
 
     Those are the ones in `result` that some operand has, in that order: an adjoint asks for axes
     that only its own operand had. Operands may repeat labels and broadcast axes of length 1.
@@ -665,6 +806,7 @@ def _product(
             x = on.diagonal(x, i, j)
             labels = (*(v for k, v in enumerate(labels) if k not in (i, j)), labels[i])
         todo.append((x, labels))
+    gates = [gated, *(False,) * (len(todo) - 1)]
     wanted = set(result)
 
     def alone(k: int) -> tuple[int, ...]:
@@ -679,13 +821,16 @@ def _product(
     while len(todo) > 1:
         i, j = _cheapest([labels for _, labels in todo], wanted, lengths)
         (b, lb), (a, la) = todo.pop(j), todo.pop(i)
+        second, first = gates.pop(j), gates.pop(i)
         needed = wanted.union(*(labels for _, labels in todo))
         # The last product is made in the order asked for, so that nothing is permuted after it.
         joined = (*la, *(label for label in lb if label not in la))
         if not todo:
             joined = tuple(label for label in result if label in joined)
         labels = tuple(label for label in joined if label in needed)
-        todo.append((on.contract(a, b, (la, lb, labels)), labels))
+        gate = 0 if first else 1 if second else None
+        todo.append((on.contract(a, b, (la, lb, labels), gate), labels))
+        gates.append(gate is not None)
     x, labels = todo[0]
     present = tuple(label for label in result if label in labels)
     if present != labels:
@@ -731,8 +876,8 @@ def _einsum_adjoint(k: int, g: Any, operands: tuple[Any, ...], subscripts: str) 
         if plain is not None:
             la, lb, ly = plain
             if k == 0:
-                return contract(g, operands[1], labels=(ly, lb, la))
-            return contract(operands[0], g, labels=(la, ly, lb))
+                return contract(g, operands[1], labels=(ly, lb, la), gate=0)
+            return contract(operands[0], g, labels=(la, ly, lb), gate=1)
     terms, result = parse_einsum(subscripts, tuple(map(len, shapes)))
     lengths = _lengths(terms, shapes)
     mine, shape = terms[k], shapes[k]
@@ -745,6 +890,7 @@ def _einsum_adjoint(k: int, g: Any, operands: tuple[Any, ...], subscripts: str) 
         single,
         lengths,
         _Eager,
+        gated=True,
     )
     if present != single:
         y = reshape(y, shape=tuple(lengths[x] if x in present else 1 for x in single))
@@ -781,11 +927,17 @@ def _einsum_value(*operands: Any, subscripts: str, **keywords: Any) -> Any:
     return np.einsum(subscripts, *operands, **keywords)
 
 
+def _of_dtype(x: Any, dtype: Any) -> Any:
+    return x if dtype_of(x) == dtype else astype(x, dtype=np.dtype(dtype))
+
+
 def _einsum_batched(
     size: int, batched: tuple[bool, ...], *operands: Any, subscripts: str, **keywords: Any
 ) -> Any:
     ranks = tuple(ndim_of(x) - on for x, on in zip(operands, batched, strict=True))
     terms, result = parse_einsum(subscripts, ranks)
+    if keywords.get("dtype") is not None:
+        operands = tuple(_of_dtype(x, keywords["dtype"]) for x in operands)
     new = -(10**6)  # no label of an ellipsis comes near
     terms = tuple((new,) * on + labels for labels, on in zip(terms, batched, strict=True))
     lengths = _lengths(terms, [shape_of(x) for x in operands])
