@@ -13,6 +13,7 @@ them. A cotangent slot owns its value. Parents are indices, so a tape holds no c
 Threads: a tape belongs to the thread that records it.
 """
 
+cimport cython
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from cpython.contextvars cimport PyContextVar_Reset, PyContextVar_Set
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, Py_XDECREF, PyObject
@@ -21,7 +22,8 @@ from numpy cimport npy_intp
 
 import numpy as np
 
-from autodiff._kernels cimport loops, pool, primitive as primitives
+from autodiff._kernels cimport loops, pieces, pool, primitive as primitives
+from autodiff._kernels.pieces cimport Piece
 from autodiff._kernels.primitive cimport Elementwise, Primitive, Shaped
 
 cnp.import_array()
@@ -47,6 +49,7 @@ cdef enum:
     NUMBER = 1
     VECTOR = 2
     VALUE = 3
+    OWNED = 4      # a handle that the sweep made to add into, and nobody else has
 
 
 cdef int MULTIPLY = loops.code_of("multiply")
@@ -284,19 +287,22 @@ cdef object kept(Tape tape, object x, Py_ssize_t temporary):
             copy = x.copy()
         finally:
             pool.leave(previous)
-        tape.watched[id(x)] = (x, total, copy)
+        tape.watched[id(x)] = (x, total, copy, None)
         return copy
     if known is not None:
-        raise changed(x)
-    tape.watched[id(x)] = (x, total, x)
+        raise changed(x, known[3])
+    tape.watched[id(x)] = (x, total, x, position())
     return x
 
 
-cdef object changed(object x):
+cdef object changed(object x, object source):
+    cdef str where = ""
+    if source is not None:
+        where = f" at {source[0]}:{source[1]}, in {source[2]},"
     return RuntimeError(
-        f"an array of shape {x.shape} and dtype {x.dtype} was written to after it had been used "
-        "together with a traced value: the derivative would be that of other numbers. Use a fresh "
-        "array, or a copy (`x * buffer.copy()`)")
+        f"an array of shape {x.shape} and dtype {x.dtype} was written to after it had been used"
+        f"{where} together with a traced value: the derivative would be that of other numbers. Use "
+        "a fresh array, or a copy (`x * buffer.copy()`)")
 
 
 cdef class Record:
@@ -310,8 +316,6 @@ cdef class Tape:
         self.capacity = 0
         self.size = 0
         self.nodes = NULL
-        self.kinds = NULL
-        self.slots = NULL
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -377,6 +381,99 @@ cdef class Tape:
         Py_XDECREF(b)
         Py_XDECREF(y)
 
+    cdef list pull(self, list indices, list cotangents, list shapes, list inputs, bint keep):
+        """Sweep backward once.
+
+        `indices`, `cotangents`: nodes of the outputs (-1: not of this tape) and what flows in.
+        `inputs`, `shapes`: nodes of the inputs and their `Shaped`. Threads may sweep one tape at
+        the same time where all of them keep it: it is only read then.
+        """
+        cdef Py_ssize_t i, last = -1
+        cdef object g
+        cdef list results
+        cdef Sweep sweep
+        if self.released:
+            raise RuntimeError(
+                "this tape was released by an earlier sweep; use `vjp` or `linearize` to pull "
+                "back more than once")
+        if self.watched is not None:
+            self.check()
+        sweep = Sweep.__new__(Sweep, self.size)
+        try:
+            for i in range(len(indices)):
+                if indices[i] >= 0 and cotangents[i] is not None:
+                    sweep.add_any(indices[i], cotangents[i])
+                    if <Py_ssize_t> indices[i] > last:
+                        last = indices[i]
+            # Extra results lie behind their node.
+            while last + 1 < self.size and self.nodes[last + 1].kind == EXTRA:
+                last += 1
+            sweep.run(self, last, keep)
+            results = []
+            for i in range(len(inputs)):
+                g = sweep.take(inputs[i], shapes[i])
+                # What the user gets is theirs alone: no view, not shared, writable.
+                if cnp.PyArray_CheckExact(g) and (
+                        Py_REFCNT(g) > 1 or cnp.PyArray_BASE(<cnp.ndarray> g) != NULL):
+                    g = g.copy()
+                results.append(fresh(g))
+            return results
+        finally:
+            sweep.end()
+            if not keep:
+                self.release()
+
+    cdef int check(self) except -1:
+        """Refuse to sweep where a large array of others is not what it was."""
+        for g, total, copy, source in self.watched.values():
+            if copy is g and checksum(g) != total:
+                raise changed(g, source)
+        return 0
+
+    cdef void release(self) noexcept:
+        """Give the nodes' memory back; no sweep is possible afterwards."""
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            if self.nodes[i].flags & OBJECTS:
+                self.forget(i)
+        self.size = 0
+        self.watched = None
+        self.released = True
+
+
+@cython.final
+@cython.no_gc
+cdef class Sweep:
+    """The cotangents of one sweep: a slot for each node."""
+
+    def __cinit__(self, Py_ssize_t size):
+        self.size = size
+        self.kinds = <unsigned char *> PyMem_RawCalloc(max(size, 1), 1)
+        self.slots = <Cotangent *> PyMem_RawMalloc(max(size, 1) * sizeof(Cotangent))
+        if self.kinds == NULL or self.slots == NULL:
+            raise MemoryError(f"no memory for the sweep over {size} nodes")
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        if self.kinds != NULL and self.slots != NULL and not self.swept:
+            for i in range(self.size):
+                if self.kinds[i] >= VECTOR:
+                    self.move(i)
+        PyMem_RawFree(self.kinds)
+        PyMem_RawFree(self.slots)
+
+    cdef int end(self) except -1:
+        """Switch warnings on again, and drop what is left in slots."""
+        cdef Py_ssize_t i
+        if self.errors_off is not None:
+            unsilence(self.errors_off)
+            self.errors_off = None
+        for i in range(self.size):
+            if self.kinds[i] >= VECTOR:
+                self.move(i)
+        self.swept = True
+        return 0
+
     # --- cotangent slots ---------------------------------------------------------------------
 
     cdef int add_number(self, int i, double g) except -1:
@@ -414,7 +511,7 @@ cdef class Tape:
         if kind == NOTHING:
             self.put(i, VECTOR, g)
             return 0
-        if kind == VALUE:
+        if kind >= VALUE:
             return self.add_object(i, g)
         if kind == VECTOR and sole(self.slots[i].value, 1):
             plus(n, data_of(self.slots[i].value), data_of(self.slots[i].value),
@@ -454,7 +551,7 @@ cdef class Tape:
 
     cdef int add_any(self, int i, object g) except -1:
         """Add a cotangent of any kind, in the cheapest form that holds it."""
-        if self.kinds[i] != VALUE:
+        if self.kinds[i] < VALUE:
             if type(g) is np_float64:
                 if self.kinds[i] != VECTOR:
                     return self.add_number(i, <double> g)
@@ -556,10 +653,8 @@ cdef class Tape:
         if node.kind == GATHER:
             g = self.slots[i].number
             self.kinds[i] = NOTHING
-            if self.kinds[parent] == VALUE:
-                mine = np.zeros(<object> node.sb.o)
-                mine.reshape(-1)[node.n] = g
-                return self.add_object(parent, mine)
+            if self.kinds[parent] >= VALUE:
+                return self.sweep_generic(i, node, np_float64(g), False)
             if self.kinds[parent] != VECTOR:
                 mine = np.zeros(<object> node.sb.o)
                 if self.kinds[parent] == NUMBER:
@@ -587,10 +682,94 @@ cdef class Tape:
             self.add_array(node.a, mine)
         return 0
 
-    cdef int sweep_generic(self, Py_ssize_t i, Node *node, object g) except -1:
+    # --- pieces of arrays --------------------------------------------------------------------
+
+    cdef bint own(self, Py_ssize_t i, tuple shape, object dtype) except -1:
+        """Make slot `i` hold an array of `shape` that nobody else sees; False where it cannot."""
+        cdef object mine
+        cdef unsigned char kind = self.kinds[i]
+        if kind == VECTOR:
+            if not sole(self.slots[i].value, 1):
+                mine = cnp.PyArray_NewCopy(<cnp.ndarray> self.move(i), cnp.NPY_CORDER)
+                self.put(i, VECTOR, mine)
+            return True
+        if kind == NOTHING or kind == NUMBER:
+            if kind == NUMBER:
+                mine = np.full(shape, self.slots[i].number)
+            else:
+                mine = np.zeros(shape, dtype)
+            self.put(i, VECTOR if dtype is FLOAT64 or is_fast_array(mine) else VALUE, mine)
+            return True
+        if kind == OWNED or not cnp.PyArray_CheckExact(<object> self.slots[i].value):
+            return False
+        if not (sole(self.slots[i].value, 1)
+                and cnp.PyArray_ISCARRAY(<cnp.ndarray> self.slots[i].value)):
+            mine = cnp.PyArray_NewCopy(<cnp.ndarray> self.move(i), cnp.NPY_CORDER)
+            self.put(i, VALUE, mine)
+        return True
+
+    cdef int sweep_read(self, Py_ssize_t i, Node *node) except -1:
+        """A piece that was read: its cotangent is added to that piece of the root's, in place."""
+        cdef Piece piece = <Piece> node.sb.o
+        cdef object g
+        cdef bint ours
+        if self.kinds[i] == NUMBER:
+            g = np_float64(self.slots[i].number)
+            self.kinds[i] = NOTHING
+        else:
+            g = self.move(i)
+        if len(piece.root) == 0:
+            return self.add_any(node.a, g)
+        if cnp.PyArray_CheckExact(g) or isinstance(g, np_generic):
+            if self.own(node.a, piece.root, g.dtype):
+                return pieces.add(<object> self.slots[node.a].value, piece, g)
+        self.without_warnings()
+        ours = self.kinds[node.a] == OWNED
+        mine = self.take(node.a, None) if self.kinds[node.a] >= VECTOR else (
+            np.full(piece.root, self.slots[node.a].number) if self.kinds[node.a] == NUMBER else None)
+        self.kinds[node.a] = NOTHING
+        self.put(node.a, OWNED, add_to_piece(mine, ours, piece, g))
+        return 0
+
+    cdef int sweep_write(self, Py_ssize_t i, Node *node) except -1:
+        """A piece that was written: its cotangent goes to what was written, zeros to the root's."""
+        cdef Piece piece = <Piece> node.sb.o
+        cdef Shaped shape = <Shaped> node.sa.o if node.flags & A_OBJECT else None
+        cdef unsigned char kind = self.kinds[i]
+        cdef object g, mine
+        if self.own(i, piece.root, FLOAT64):
+            kind = self.kinds[i]
+            mine = self.move(i)
+            if node.b >= 0:
+                g = pieces.read(mine, piece, False)
+                if cnp.PyArray_CheckExact(g) and (node.a >= 0 or not piece.size() * 2
+                                                  > cnp.PyArray_SIZE(<cnp.ndarray> mine)):
+                    g = cnp.PyArray_NewCopy(<cnp.ndarray> g, cnp.NPY_CORDER)
+                self.add_any(node.b, fit_cotangent(g, shape.shape, shape.dtype))
+            if node.a >= 0:
+                pieces.write(mine, piece, 0.0)
+                if kind == VECTOR:
+                    g = None
+                    self.add_array(node.a, mine)
+                else:
+                    self.add_any(node.a, mine)
+            return 0
+        self.without_warnings()
+        g, mine = cut_piece(self.move(i), kind == OWNED, piece)
+        if node.b >= 0:
+            self.add_any(node.b, fit_cotangent(g, shape.shape, shape.dtype))
+        if node.a >= 0:
+            if self.kinds[node.a] == NOTHING:
+                self.put(node.a, OWNED, mine)
+            else:
+                self.add_object(node.a, mine)
+        return 0
+
+    cdef int sweep_generic(self, Py_ssize_t i, Node *node, object g, bint ours) except -1:
         """A C node whose cotangent is not float64: the rule of its primitive."""
         cdef Elementwise row
-        cdef object a, b, y, c
+        cdef Piece piece
+        cdef object a, b, y, c, mine
         cdef tuple operands
         if node.kind == SUM:
             if node.sa.x != 1.0:
@@ -598,17 +777,23 @@ cdef class Tape:
             return self.add_any(
                 node.a, primitives.by_name["broadcast_to"](g, shape=<object> node.sb.o))
         if node.kind == GATHER:
-            index = np.unravel_index(node.n, <object> node.sb.o)
-            index = tuple([int(j) for j in index])
-            return self.add_any(node.a, primitives.by_name["index_add"](
-                np.zeros(<object> node.sb.o), g, index=index))
+            piece = pieces.element(<tuple> node.sb.o, node.n)
+            ours = self.kinds[node.a] == OWNED
+            mine = None
+            if self.kinds[node.a] != NOTHING:
+                mine = self.take(node.a, primitives.shape_only(<tuple> node.sb.o, FLOAT64))
+            self.put(node.a, OWNED, add_to_piece(mine, ours, piece, g))
+            return 0
         if node.kind == SCATTER:
-            index = np.unravel_index(node.n, <object> node.sb.o)
-            index = tuple([int(j) for j in index])
+            piece = pieces.element(<tuple> node.sb.o, node.n)
+            c, mine = cut_piece(g, ours, piece)
             if node.b >= 0:
-                self.add_any(node.b, primitives.by_name["gather"](g, index=index))
+                self.add_any(node.b, c)
             if node.a >= 0:
-                self.add_any(node.a, primitives.by_name["index_set"](g, 0.0, index=index))
+                if self.kinds[node.a] == NOTHING:
+                    self.put(node.a, OWNED, mine)
+                else:
+                    self.add_object(node.a, mine)
             return 0
         row = <Elementwise> primitives.rows[node.op]
         a = <object> node.sa.o if node.flags & A_OBJECT else np_float64(node.sa.x)
@@ -666,126 +851,68 @@ cdef class Tape:
             mark_primal(-1)
         return 0
 
-    cdef list pull(self, list indices, list cotangents, list shapes, list inputs, bint keep):
-        """Sweep backward once.
-
-        `indices`, `cotangents`: nodes of the outputs (-1: not of this tape) and what flows in.
-        `inputs`, `shapes`: nodes of the inputs and their `Shaped`.
-        """
-        cdef Py_ssize_t i, last = -1
+    cdef int run(self, Tape tape, Py_ssize_t last, bint keep) except -1:
+        """Sweep from node `last` to the first; `keep`: leave on the tape what it saved."""
+        cdef Py_ssize_t i
         cdef int k, parent
         cdef double x, d
         cdef unsigned char kind
         cdef Node *node
-        cdef object g
-        cdef list results
-        if self.released:
-            raise RuntimeError(
-                "this tape was released by an earlier sweep; use `vjp` or `linearize` to pull "
-                "back more than once")
-        if self.watched is not None:
-            for g, total, copy in self.watched.values():
-                if copy is g and checksum(g) != total:
-                    raise changed(g)
-        if self.kinds != NULL:
-            raise RuntimeError("a sweep over this tape is already running")
-        cdef Py_ssize_t swept = self.size
-        self.kinds = <unsigned char *> PyMem_RawCalloc(max(swept, 1), 1)
-        self.slots = <Cotangent *> PyMem_RawMalloc(max(swept, 1) * sizeof(Cotangent))
-        try:
-            if self.kinds == NULL or self.slots == NULL:
-                raise MemoryError(f"no memory for the sweep over {swept} nodes")
-            for i in range(len(indices)):
-                if indices[i] >= 0 and cotangents[i] is not None:
-                    self.add_any(indices[i], cotangents[i])
-                    if <Py_ssize_t> indices[i] > last:
-                        last = indices[i]
-            # Extra results lie behind their node.
-            while last + 1 < swept and self.nodes[last + 1].kind == EXTRA:
-                last += 1
-            for i in range(last, -1, -1):
-                node = &self.nodes[i]
-                kind = self.kinds[i]
-                if node.kind == SCALAR:
-                    if kind == NUMBER:
-                        x = self.slots[i].number
-                        self.kinds[i] = NOTHING
-                        for k in range(2):
-                            parent = node.a if k == 0 else node.b
-                            if parent < 0:
-                                continue
-                            if node.op == MULTIPLY:
-                                d = (node.sb.x if k == 0 else node.sa.x)
-                                d = 0.0 if x == 0 else x * d
-                            elif CONSTANT[node.op][k]:
-                                d = x * CONSTANT[node.op][k]
-                            elif x == 0:
-                                d = 0.0
-                            else:
-                                d = x * loops.partial(
-                                    node.op, k, node.sa.x, node.sb.x, node.sy.x)
-                            if self.kinds[parent] == NUMBER:
-                                self.slots[parent].number += d
-                            elif self.kinds[parent] == NOTHING:
-                                self.kinds[parent] = NUMBER
-                                self.slots[parent].number = d
-                            else:
-                                self.add_number(parent, d)
-                    elif kind != NOTHING:
-                        self.without_warnings()
-                        self.sweep_generic(i, node, self.take(i, None))
-                    continue
-                if node.kind == INPUT or node.kind == EXTRA:
-                    continue
-                if node.kind == OBJECT:
-                    self.sweep_object(i, <Record> node.sa.o)
-                elif kind == NOTHING:
-                    pass
-                elif kind == VALUE:
-                    self.without_warnings()
-                    self.sweep_generic(i, node, self.take(i, None))
-                elif node.kind == ARRAY:
-                    self.sweep_array(i, node)
-                elif node.kind == SUM:
+        for i in range(last, -1, -1):
+            node = &tape.nodes[i]
+            kind = self.kinds[i]
+            if node.kind == SCALAR:
+                if kind == NUMBER:
+                    x = self.slots[i].number
                     self.kinds[i] = NOTHING
-                    self.add_number(node.a, self.slots[i].number * node.sa.x)
-                else:
-                    self.sweep_element(i, node)
-                if not keep:
-                    self.forget(i)
-            results = []
-            for i in range(len(inputs)):
-                g = self.take(inputs[i], shapes[i])
-                # What the user gets is theirs alone: no view, not shared, writable.
-                if cnp.PyArray_CheckExact(g) and (
-                        Py_REFCNT(g) > 1 or cnp.PyArray_BASE(<cnp.ndarray> g) != NULL):
-                    g = g.copy()
-                results.append(fresh(g))
-            return results
-        finally:
-            if self.errors_off is not None:
-                unsilence(self.errors_off)
-                self.errors_off = None
-            if self.kinds != NULL and self.slots != NULL:
-                for i in range(swept):
-                    if self.kinds[i] >= VECTOR:
-                        self.move(i)
-            PyMem_RawFree(self.kinds)
-            PyMem_RawFree(self.slots)
-            self.kinds = NULL
-            self.slots = NULL
+                    for k in range(2):
+                        parent = node.a if k == 0 else node.b
+                        if parent < 0:
+                            continue
+                        if node.op == MULTIPLY:
+                            d = (node.sb.x if k == 0 else node.sa.x)
+                            d = 0.0 if x == 0 else x * d
+                        elif CONSTANT[node.op][k]:
+                            d = x * CONSTANT[node.op][k]
+                        elif x == 0:
+                            d = 0.0
+                        else:
+                            d = x * loops.partial(
+                                node.op, k, node.sa.x, node.sb.x, node.sy.x)
+                        if self.kinds[parent] == NUMBER:
+                            self.slots[parent].number += d
+                        elif self.kinds[parent] == NOTHING:
+                            self.kinds[parent] = NUMBER
+                            self.slots[parent].number = d
+                        else:
+                            self.add_number(parent, d)
+                elif kind != NOTHING:
+                    self.without_warnings()
+                    self.sweep_generic(i, node, self.take(i, None), kind == OWNED)
+                continue
+            if node.kind == INPUT or node.kind == EXTRA:
+                continue
+            if node.kind == OBJECT:
+                self.sweep_object(i, <Record> node.sa.o)
+            elif kind == NOTHING:
+                pass
+            elif kind >= VALUE and node.kind != READ and node.kind != WRITE:
+                self.without_warnings()
+                self.sweep_generic(i, node, self.take(i, None), kind == OWNED)
+            elif node.kind == ARRAY:
+                self.sweep_array(i, node)
+            elif node.kind == SUM:
+                self.kinds[i] = NOTHING
+                self.add_number(node.a, self.slots[i].number * node.sa.x)
+            elif node.kind == READ:
+                self.sweep_read(i, node)
+            elif node.kind == WRITE:
+                self.sweep_write(i, node)
+            else:
+                self.sweep_element(i, node)
             if not keep:
-                self.release()
-
-    cdef void release(self) noexcept:
-        """Give the nodes' memory back; no sweep is possible afterwards."""
-        cdef Py_ssize_t i
-        for i in range(self.size):
-            if self.nodes[i].flags & OBJECTS:
-                self.forget(i)
-        self.size = 0
-        self.watched = None
-        self.released = True
+                tape.forget(i)
+        return 0
 
     cdef int without_warnings(self) except -1:
         """Sweeps never warn: switch floating-point warnings off until the sweep ends."""
@@ -802,10 +929,21 @@ cdef object transpose_tangent(Primitive primitive, int k, object g, Record recor
 # Registered by tracer.pyx, which lies above: transposition needs tracers.
 cdef object transpose = None
 cdef object fresh = None
+cdef object add_to_piece = None
+cdef object cut_piece = None
+cdef object position = None
 
 
-def install(transposition, fresh_handle):
-    """Set what pulls a cotangent back through a stated tangent map, and what copies a handle."""
-    global transpose, fresh
+def install(transposition, fresh_handle, adding, cutting, source):
+    """Set what the sweep needs of handles.
+
+    What pulls a cotangent back through a stated tangent map, what copies a handle, what adds to a
+    piece of a handle's array, what takes a piece out of one and leaves zeros, and what says which
+    line of the user's is running.
+    """
+    global transpose, fresh, add_to_piece, cut_piece, position
     transpose = transposition
     fresh = fresh_handle
+    add_to_piece = adding
+    cut_piece = cutting
+    position = source

@@ -31,7 +31,8 @@ from types import MethodType as BoundMethod
 import numpy as np
 
 from autodiff._kernels import tape as tape_module
-from autodiff._kernels cimport loops, pool, primitive as primitives, tape as tapes
+from autodiff._kernels cimport loops, pieces, pool, primitive as primitives, tape as tapes
+from autodiff._kernels.pieces cimport Piece
 from autodiff._kernels.primitive cimport Elementwise, Primitive, Shaped
 from autodiff._kernels.tape cimport Node, Record, Tape, append
 
@@ -111,6 +112,7 @@ cdef dict properties = {}
 cdef dict operators = {}
 cdef object getitem_function = None
 cdef object index_set_function = None
+cdef object cast_function = None
 cdef object numpy_namespace = None
 cdef object errors = None
 
@@ -133,6 +135,7 @@ include "tracer/recording.pxi"
 include "tracer/conversions.pxi"
 include "tracer/elementwise.pxi"
 include "tracer/ufuncs.pxi"
+include "tracer/views.pxi"
 include "tracer/indexing.pxi"
 include "tracer/calls.pxi"
 include "tracer/registration.pxi"

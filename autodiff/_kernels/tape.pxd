@@ -13,6 +13,8 @@ cdef enum:
     SCATTER = 5       # an array with one element replaced
     OBJECT = 6        # any primitive on any values: its `Record`
     EXTRA = 7         # a further result of the OBJECT node before it
+    READ = 8          # a piece of an array
+    WRITE = 9         # an array with a piece replaced
 
     # flags of a node: which operands are arrays, and which fields hold an object (or NULL)
     A_ARRAY = 1
@@ -59,17 +61,26 @@ cdef class Tape:
     cdef Py_ssize_t size
     cdef Py_ssize_t capacity
     cdef readonly bint released
-    cdef unsigned char *kinds
-    cdef Cotangent *slots
-    cdef object errors_off
     cdef dict watched
 
-    cdef int without_warnings(self) except -1
+    cdef int check(self) except -1
     cdef void release(self) noexcept
     cdef int grow(self) except -1
     cdef int append_input(self) except -1
     cdef int append_object(self, Record record) except -1
     cdef void forget(self, Py_ssize_t i) noexcept
+    cdef list pull(self, list indices, list cotangents, list shapes, list inputs, bint keep)
+
+
+cdef class Sweep:
+    cdef Py_ssize_t size
+    cdef bint swept
+    cdef unsigned char *kinds
+    cdef Cotangent *slots
+    cdef object errors_off
+
+    cdef int end(self) except -1
+    cdef int without_warnings(self) except -1
     cdef void put(self, Py_ssize_t i, unsigned char kind, object value) noexcept
     cdef object move(self, Py_ssize_t i)
     cdef int add_number(self, int i, double g) except -1
@@ -78,11 +89,14 @@ cdef class Tape:
     cdef int add_object(self, int i, object g) except -1
     cdef int add_any(self, int i, object g) except -1
     cdef object take(self, Py_ssize_t i, object out)
+    cdef bint own(self, Py_ssize_t i, tuple shape, object dtype) except -1
     cdef int sweep_array(self, Py_ssize_t i, Node *node) except -1
     cdef int sweep_object(self, Py_ssize_t i, Record record) except -1
-    cdef int sweep_generic(self, Py_ssize_t i, Node *node, object g) except -1
+    cdef int sweep_generic(self, Py_ssize_t i, Node *node, object g, bint ours) except -1
     cdef int sweep_element(self, Py_ssize_t i, Node *node) except -1
-    cdef list pull(self, list indices, list cotangents, list shapes, list inputs, bint keep)
+    cdef int sweep_read(self, Py_ssize_t i, Node *node) except -1
+    cdef int sweep_write(self, Py_ssize_t i, Node *node) except -1
+    cdef int run(self, Tape tape, Py_ssize_t last, bint keep) except -1
 
 
 cdef inline Node *append(Tape tape) except NULL:

@@ -1,3 +1,4 @@
+from autodiff._kernels.pieces cimport Piece
 from autodiff._kernels.primitive cimport Primitive
 from autodiff._kernels.tape cimport Tape
 
@@ -63,6 +64,7 @@ cdef class RecordTrace(Trace):
 
 cdef class View:
     cdef Tracer base
+    cdef Piece piece       # of the base; None: another kind of view
     cdef str kind
     cdef object detail
     cdef long version
@@ -81,3 +83,4 @@ cdef class Tracer:
     cdef object tangent
     cdef View view
     cdef long version
+    cdef bint boxed        # an array without axes, which NumPy writes in place; not a scalar

@@ -28,6 +28,7 @@ from autodiff._kernels.tracer import (
     dtype_of,
     holds_tracer,
     ndim_of,
+    register_cast,
     register_getitem,
     register_index_set,
     shape_of,
@@ -883,6 +884,7 @@ def _without_leading_ones(value: Any, x: Any, index: Index, arrays: tuple) -> An
 
 
 register_getitem(getitem)
+register_cast(cast_for)
 register_index_set(setitem)
 
 

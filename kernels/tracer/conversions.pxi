@@ -112,7 +112,19 @@ def concrete(x):
 cdef object concrete_for_display(Tracer t):
     """The value for people: takes nothing out, guards nothing."""
     cdef object x
-    if t.view is not None:
+    cdef Piece piece
+    cdef Py_ssize_t size
+    if t.view is not None and t.view.piece is not None and t.view.version != t.view.base.version:
+        # Read from the root without a trace of it.
+        piece = t.view.piece
+        x = concrete_for_display(t.view.base)
+        if type(x) is not np_ndarray:
+            return x
+        size = cnp.PyArray_NDIM(<cnp.ndarray> x) - len(piece.root)
+        for size in x.shape[:size][::-1]:
+            piece = piece.batched(size)
+        return pieces.read(x, piece, False)
+    if t.view is not None and t.view.piece is None and t.trace is None:
         refresh(t)
     if t.form == NUMBER:
         return np_float64(t.number)

@@ -297,7 +297,15 @@ cdef Tracer wrap(Trace trace, object payload, int index, bint weak):
         if tapes.is_fast_array(payload) and cnp.PyArray_NDIM(<cnp.ndarray> payload) > 0:
             t.form = VECTOR
     t.payload = payload
+    t.boxed = is_boxed(payload)
     return t
+
+
+cdef inline bint is_boxed(object x):
+    """Tell whether a value is an array without axes, and no scalar."""
+    if type(x) is Tracer:
+        return (<Tracer> x).boxed
+    return type(x) is np_ndarray and cnp.PyArray_NDIM(<cnp.ndarray> x) == 0
 
 
 # Counts the writes into handles: a view that was up to date at this count still is.
@@ -343,11 +351,11 @@ cdef int refresh(Tracer t) except -1:
     while chain:
         x = <Tracer> chain.pop()
         view = x.view
-        view.epoch = write_epoch
         if view.version != view.base.version:
-            adopt(x, read_view(view.base, view))
+            adopt(x, read_view(view))
             x.version += 1
             view.version = view.base.version
+        view.epoch = write_epoch
     return 0
 
 
@@ -368,6 +376,8 @@ cpdef tuple shape_of(x):
     if type(x) is Tracer:
         t = <Tracer> x
         if t.view is not None:
+            if t.view.piece is not None:
+                return t.view.piece.model.shape
             refresh(t)
         if t.form == NUMBER:
             return ()
@@ -395,6 +405,10 @@ cpdef object dtype_of(x):
     cdef Tracer t
     if type(x) is Tracer:
         t = <Tracer> x
+        if t.view is not None:
+            if t.view.piece is not None:
+                return dtype_of(t.view.base)
+            refresh(t)
         if t.form != VALUE:
             return FLOAT64
         return dtype_of(t.payload)
@@ -410,6 +424,8 @@ cpdef object dtype_of(x):
 cpdef bint is_weak(x):
     """Tell whether `x` adapts its dtype to others': a Python scalar, or a handle made of them."""
     if type(x) is Tracer:
+        if (<Tracer> x).view is not None:
+            refresh(<Tracer> x)
         return (<Tracer> x).weak
     return type(x) is float or type(x) is int or type(x) is bool or type(x) is complex
 
@@ -423,6 +439,9 @@ cdef inline long long level_now(Tracer t) except -1:
 
 def is_contiguous(x):
     """Tell whether the ndarray under a value is laid out in C order."""
+    if type(x) is Tracer and is_piece(<Tracer> x):
+        piece = (<Tracer> x).view.piece
+        return cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> (<Piece> piece).model)
     x = concrete_for_display(<Tracer> x) if type(x) is Tracer else x
     return type(x) is not np_ndarray or cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x)
 
@@ -450,6 +469,7 @@ def lift(value):
     """Return a writable handle around an ndarray that belongs to no transform yet."""
     cdef Tracer t = Tracer.__new__(Tracer)
     t.payload = value
+    t.boxed = is_boxed(value)
     return t
 
 
@@ -476,15 +496,15 @@ cpdef object fresh(object x):
 cdef object private(object x):
     """A value that nobody else writes into: what a trace starts from.
 
-    Where a copy would have another layout (a strided array), NumPy's loops would take other roads
-    to other bits: such an array stays the caller's own.
+    The copy is laid out as the original: in another layout NumPy's loops take other roads to other
+    bits.
     """
     cdef object previous, copy
     if type(x) is not np_ndarray:
         return fresh(x)
     if not (cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x)
             or cnp.PyArray_IS_F_CONTIGUOUS(<cnp.ndarray> x)):
-        return x
+        return pieces.copied_with_gaps(x)
     if cnp.PyArray_NBYTES(<cnp.ndarray> x) < pool.LARGE:
         return cnp.PyArray_NewCopy(<cnp.ndarray> x, cnp.NPY_KEEPORDER)
     previous = pool.enter()
@@ -500,6 +520,7 @@ cdef object copy_handle(Tracer t):
     if t.view is not None:
         refresh(t)
     adopt(new, t)
+    new.boxed = t.boxed
     if new.level == 0:
         new.payload = np.array(new.payload)
     return new

@@ -51,13 +51,19 @@ def register_index_set(function):
     index_set_function = function
 
 
+def register_cast(function):
+    """Set what gives a value the dtype of the array that it is written into."""
+    global cast_function
+    cast_function = function
+
+
 def registered_array_functions():
     """Return the NumPy functions that are answered for traced values."""
     return dict(array_functions)
 
 
 primitives.install_dispatch(apply, ufunc_call, apply_unary, apply_binary)
-tape_module.install(transposition, fresh)
+tape_module.install(transposition, fresh, add_to_piece, cut_piece, source_position)
 
 
 # --- no sequence to NumPy ----------------------------------------------------------------------

@@ -208,6 +208,9 @@ cdef class ReverseTrace(Trace):
             elif node.kind == tapes.ARRAY:
                 one += 0.2 + 0.001 * node.n
                 batch += 12.0 + 0.003 * node.n * count
+            elif node.kind == tapes.READ or node.kind == tapes.WRITE:
+                one += 1.0
+                batch += 12.0
             elif node.kind != tapes.INPUT:
                 one += 0.1
                 batch += 12.0
