@@ -136,6 +136,9 @@ def _contract(a: Any, b: Any, *, labels: Terms, gate: int | None = None) -> Any:
     return y
 
 
+_IN_ORDER = tuple(range(64))
+
+
 def _contracted(a: Any, b: Any, labels: Terms) -> Any:
     how = _arrange(labels)
     a, b = np.asarray(a).transpose(how.a), np.asarray(b).transpose(how.b)
@@ -155,7 +158,8 @@ def _contracted(a: Any, b: Any, labels: Terms) -> Any:
         y = np.matmul(
             a.reshape((*batch, math.prod(rows), k)), b.reshape((*batch, k, math.prod(columns)))
         ).reshape(batch + rows + columns)
-    return y.transpose(how.y)
+    # A view would have to be copied by whoever is to own the result.
+    return y if how.y == _IN_ORDER[: len(how.y)] else y.transpose(how.y)
 
 
 contract = Primitive("contract", _contract)
