@@ -265,10 +265,22 @@ def main(arguments: list[str] | None = None) -> int:
         "differential equation with a replayed Jacobian. Takes well under a minute.",
         epilog="The exit code is 0 when every check holds and 1 when one fails.",
     )
+    commands = parser.add_subparsers(dest="command", metavar="coverage")
+    commands.add_parser(
+        "coverage",
+        help="print which of NumPy's functions are differentiable, and why the others are not",
+        description="Prints for numpy, numpy.linalg, numpy.fft, numpy.random and numpy.polynomial "
+        "which callables are differentiable, which are defined without a derivative (integers, "
+        "booleans, indices), and which take plain values only, with the reason.",
+    )
     parser.add_argument(
         "--version", action="version", version=f"autodiff-xla {autodiff.__version__}"
     )
-    parser.parse_args(arguments)
+    if parser.parse_args(arguments).command == "coverage":
+        from autodiff.numpy import coverage
+
+        print("\n".join(coverage.report()))
+        return 0
 
     # SciPy reads this when it is imported, once: from then on its functions ask their arguments
     # for their own array namespace, where they would call np.asarray otherwise.

@@ -118,8 +118,8 @@ __all__ = sorted(  # noqa: PLE0605 - put together from the modules' own lists
     }
 )
 
-# What the array API standard asks a namespace for besides functions.
-_DUNDERS = ("__array_api_version__", "__array_namespace_info__")
+# What NumPy exports and the array API standard asks a namespace for, besides functions.
+_DUNDERS = ("__array_api_version__", "__array_namespace_info__", "__version__")
 
 register_namespace(sys.modules[__name__])
 passages.register()

@@ -85,5 +85,4 @@ class ndenumerate(metaclass=_EnumerationType):
         return next(self._pairs)
 
 
-declares(np.ndarray, derivative=False)
-declares(np.ndenumerate)
+declares(np.ndarray, np.ndenumerate)

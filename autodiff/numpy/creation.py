@@ -7,6 +7,7 @@ raises. `autodiff.numpy.zeros(3)` made inside a function that is being different
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,7 @@ __all__ = [
     "empty_like",
     "eye",
     "fromfunction",
+    "fromiter",
     "full",
     "full_like",
     "identity",
@@ -184,9 +186,23 @@ def fromfunction(
     return function(*np.indices(shape, dtype=dtype), **kwargs)
 
 
-declares(np.empty, np.eye, np.identity, np.ones, np.tri, np.zeros, derivative=False)
-declares(np.arange, derivative=False)
-declares(np.fromfunction, np.full)
+# What is written into these is differentiated.
+declares(np.empty, np.eye, np.identity, np.ones, np.tri, np.zeros)
+declares(np.arange, np.fromfunction, np.fromiter, np.full)
+
+
+def fromiter(iter: Any, dtype: Any, count: int = -1, *, like: Any = None) -> Any:
+    """Return a one-dimensional array of what an iterator yields, which may be traced."""
+    if not (inside_transform() or isinstance(iter, Tracer)):
+        return np.fromiter(iter, dtype, count, **_keywords(None, like))
+    values = list(itertools.islice(iter, count) if count >= 0 else iter)
+    if count > len(values):
+        raise ValueError(
+            f"iterator too short: Expected {count} but iterator had only {len(values)} items."
+        )
+    if holds_tracer(values):
+        return array(values, dtype)
+    return writable_handle(np.fromiter(values, dtype))
 
 
 # ---- like another array --------------------------------------------------------------------------
@@ -284,7 +300,7 @@ register_array_function(np.zeros_like, zeros_like)
 register_array_function(np.ones_like, ones_like)
 register_array_function(np.empty_like, empty_like)
 register_array_function(np.full_like, full_like)
-declares(np.empty_like, np.ones_like, np.zeros_like, derivative=False)
+declares(np.empty_like, np.full_like, np.ones_like, np.zeros_like)
 
 
 # ---- arrays of given values ----------------------------------------------------------------------

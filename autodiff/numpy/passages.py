@@ -31,7 +31,6 @@ PASSAGES = {
     "it iterates over memory: write a loop over x, x.flat or np.ndenumerate(x)": (
         "nditer nested_iters flatiter broadcast"
     ),
-    "an iterator has no shape before it is read: write np.array([*values])": "fromiter",
     "memory is shared with another library, which would not see the derivative": "from_dlpack",
     "dates and business days are not numbers that have a derivative": (
         "busday_count busday_offset busdaycalendar datetime_as_string datetime_data is_busday isnat"
@@ -59,3 +58,4 @@ def register() -> None:
         refuses(reason, *found)
     scalars = {x for x in vars(np).values() if isinstance(x, type) and issubclass(x, np.generic)}
     refuses(_SCALAR, *scalars)
+    refuses("it is an error, to be raised and caught", np.linalg.LinAlgError)
