@@ -20,6 +20,7 @@ PROBLEMS = (
 # By the name on the command line: the module under tools/.
 TOOLS = {
     "autodiff": "with_autodiff",
+    "autodiff-eager": "with_autodiff_eager",
     "jax": "with_jax",
     "torch": "with_torch",
     "autograd": "with_autograd",

@@ -23,29 +23,9 @@ from benchmarks.gradbench.problems import (
     saddle,
 )
 
-__all__ = ["EVALUATIONS", "NAME", "ba_blocks", "kmeans_direction"]
+__all__ = ["EVALUATIONS", "Ways"]
 
-NAME = "autodiff"
 Timed = Callable[[], Any]
-
-
-def compiled(f: Callable[..., Any], *args: Any) -> Timed:
-    """Record ``f`` in one call, compile it in the next; what is left is to be timed."""
-    replay = autodiff.jit(f)
-    replay(*args)
-    replay(*args)
-    return lambda: replay(*args)
-
-
-def gmm_objective(alpha: Any, mu: Any, q: Any, lower: Any, x: Any, gamma: float, m: int) -> Timed:
-    return compiled(lambda *arrays: gmm.objective(np, *arrays, gamma, m), alpha, mu, q, lower, x)
-
-
-def gmm_jacobian(alpha: Any, mu: Any, q: Any, lower: Any, x: Any, gamma: float, m: int) -> Timed:
-    def f(*arrays: Any) -> Any:
-        return gmm.objective(np, *arrays, gamma, m)
-
-    return compiled(autodiff.grad(f, argnums=(0, 1, 2, 3)), alpha, mu, q, lower, x)
 
 
 def errors(rows: Any, features: Any) -> Any:
@@ -54,42 +34,22 @@ def errors(rows: Any, features: Any) -> Any:
     return ba.reprojection(np, camera, point, rows[..., -1], features)
 
 
-def ba_blocks(rows: Any, features: Any) -> Any:
+def errors_and_weights(rows: Any, features: Any) -> Any:
+    return errors(rows, features), ba.weight_error(rows[:, -1])
+
+
+def blocks(rows: Any, features: Any) -> Any:
     """The Jacobian of each observation on its own: forward mode, for all observations at once."""
-    blocks = autodiff.vmap(autodiff.jacfwd(errors))(rows, features)
     slopes = autodiff.vmap(autodiff.grad(ba.weight_error))(rows[:, -1])
-    return blocks, slopes
+    return autodiff.vmap(autodiff.jacfwd(errors))(rows, features), slopes
 
 
-def ba_objective(cameras: Any, points: Any, weights: Any, features: Any, observed: Any) -> Timed:
-    rows = ba.gathered(cameras, points, weights, observed)
-    return compiled(
-        lambda rows, features: (errors(rows, features), ba.weight_error(rows[:, -1])),
-        rows,
-        features,
-    )
+def lstm_loss(*args: Any) -> Any:
+    return lstm.loss(np, *args)
 
 
-def ba_jacobian(cameras: Any, points: Any, weights: Any, features: Any, observed: Any) -> Timed:
-    counts = (len(cameras), len(points))
-    blocks = autodiff.jit(ba_blocks)
-
-    def jacobian() -> Any:
-        rows = ba.gathered(cameras, points, weights, observed)
-        return ba.sparse(*blocks(rows, features), counts, observed)
-
-    jacobian()
-    jacobian()
-    return jacobian
-
-
-def lstm_objective(main: Any, extra: Any, state: Any, sequence: Any) -> Timed:
-    return compiled(lambda *args: lstm.loss(np, *args), main, extra, state, sequence)
-
-
-def lstm_jacobian(main: Any, extra: Any, state: Any, sequence: Any) -> Timed:
-    gradient = autodiff.grad(lambda *args: lstm.loss(np, *args), argnums=(0, 1))
-    return compiled(gradient, main, extra, state, sequence)
+def kmeans_cost(points: Any, centroids: Any) -> Any:
+    return kmeans.cost(np, points, centroids)
 
 
 def kmeans_direction(points: Any, centroids: Any) -> Any:
@@ -99,9 +59,12 @@ def kmeans_direction(points: Any, centroids: Any) -> Any:
     return slope / diagonal
 
 
-def scalar(f: Callable[[Any], Any]) -> tuple[Callable[..., Timed], Callable[..., Timed]]:
-    """A function of one array, and its gradient."""
-    return lambda x: compiled(f, x), lambda x: compiled(autodiff.grad(f), x)
+def lse_primal(x: Any) -> Any:
+    return lse.primal(np, x)
+
+
+def determinant(a: Any) -> Any:
+    return det.determinant(np, a)
 
 
 def polynomial(n: int) -> Callable[[Any], Any]:
@@ -109,14 +72,9 @@ def polynomial(n: int) -> Callable[[Any], Any]:
     return lambda x: llsq.primal(np, x, *llsq.data(n, x.shape[0]))
 
 
-def ode_last(steps: int) -> Callable[[Any], Any]:
-    return lambda x: ode.final(np, x, steps)[-1]
-
-
 def forward(f: Callable[[Any], Any], x: Any) -> Any:
     """The gradient at a list of numbers, one direction after the other."""
-    directions = numpy.eye(len(x)).tolist()
-    return [autodiff.jvp(f, (x,), (t,))[1] for t in directions]
+    return [autodiff.jvp(f, (x,), (t,))[1] for t in numpy.eye(len(x)).tolist()]
 
 
 def reverse(f: Callable[[Any], Any], x: Any) -> Any:
@@ -126,49 +84,103 @@ def reverse(f: Callable[[Any], Any], x: Any) -> Any:
 GRADIENTS = {"f": forward, "r": reverse}
 
 
-def particle_in(mode: str) -> Callable[[float], Timed]:
-    outer, inner = (GRADIENTS[letter] for letter in mode)
+class Ways:
+    """How each function gets ready.
 
-    def ready(w: float) -> Timed:
-        return lambda: particle.best(outer, inner, w)
+    Parameters
+    ----------
+    jit : callable, optional
+        What functions are compiled by; without it they run eagerly.
+    """
 
-    return ready
+    def __init__(self, jit: Callable[..., Any] | None):
+        self.jit = jit
+
+    def ready(self, f: Callable[..., Any], *args: Any) -> Timed:
+        """Record ``f`` in one call, compile it in the next; what is left is to be timed."""
+        run = f if self.jit is None else self.jit(f)
+        run(*args)
+        if self.jit is not None:
+            run(*args)
+        return lambda: run(*args)
+
+    def gradient(self, f: Callable[..., Any], *args: Any, wanted: Any = 0) -> Timed:
+        return self.ready(autodiff.grad(f, argnums=wanted), *args)
+
+    def gmm_objective(self, *args: Any) -> Timed:
+        return self.ready(lambda *arrays: gmm.objective(np, *arrays, *args[5:]), *args[:5])
+
+    def gmm_jacobian(self, *args: Any) -> Timed:
+        def f(*arrays: Any) -> Any:
+            return gmm.objective(np, *arrays, *args[5:])
+
+        return self.gradient(f, *args[:5], wanted=(0, 1, 2, 3))
+
+    def ba_objective(
+        self, cameras: Any, points: Any, weights: Any, features: Any, observed: Any
+    ) -> Timed:
+        rows = ba.gathered(cameras, points, weights, observed)
+        return self.ready(errors_and_weights, rows, features)
+
+    def ba_jacobian(
+        self, cameras: Any, points: Any, weights: Any, features: Any, observed: Any
+    ) -> Timed:
+        counts = (len(cameras), len(points))
+        found = blocks if self.jit is None else self.jit(blocks)
+
+        def jacobian() -> Any:
+            rows = ba.gathered(cameras, points, weights, observed)
+            return ba.sparse(*found(rows, features), counts, observed)
+
+        jacobian()
+        jacobian()
+        return jacobian
+
+    def particle(self, mode: str) -> Callable[[float], Timed]:
+        outer, inner = (GRADIENTS[letter] for letter in mode)
+        return lambda w: lambda: particle.best(outer, inner, w)
+
+    def saddle(self, mode: str) -> Callable[[Any], Timed]:
+        outer, inner = (GRADIENTS[letter] for letter in mode)
+        return lambda start: lambda: saddle.saddle_point(outer, inner, start)
+
+    def evaluations(self) -> dict[str, dict[str, Callable[..., Timed]]]:
+        """By evaluation and function."""
+        ready, gradient = self.ready, self.gradient
+        return {
+            "hello": {
+                "square": lambda x: lambda: hello.square(x),
+                "double": lambda x: lambda: autodiff.grad(hello.square)(x),
+            },
+            "gmm": {"objective": self.gmm_objective, "jacobian": self.gmm_jacobian},
+            "ba": {"objective": self.ba_objective, "jacobian": self.ba_jacobian},
+            "lstm": {
+                "objective": lambda *args: ready(lstm_loss, *args),
+                "jacobian": lambda *args: gradient(lstm_loss, *args, wanted=(0, 1)),
+            },
+            "kmeans": {
+                "cost": lambda *args: ready(kmeans_cost, *args),
+                "dir": lambda *args: ready(kmeans_direction, *args),
+            },
+            "lse": {
+                "primal": lambda x: ready(lse_primal, x),
+                "gradient": lambda x: gradient(lse_primal, x),
+            },
+            "llsq": {
+                "primal": lambda x, n: ready(polynomial(n), x),
+                "gradient": lambda x, n: gradient(polynomial(n), x),
+            },
+            "det": {
+                "primal": lambda a: ready(determinant, a),
+                "gradient": lambda a: gradient(determinant, a),
+            },
+            "ode": {
+                "primal": lambda x, s: ready(lambda x: ode.final(np, x, s), x),
+                "gradient": lambda x, s: gradient(lambda x: ode.final(np, x, s)[-1], x),
+            },
+            "particle": {mode: self.particle(mode) for mode in particle.MODES},
+            "saddle": {mode: self.saddle(mode) for mode in saddle.MODES},
+        }
 
 
-def saddle_in(mode: str) -> Callable[[Any], Timed]:
-    outer, inner = (GRADIENTS[letter] for letter in mode)
-
-    def ready(start: Any) -> Timed:
-        return lambda: saddle.saddle_point(outer, inner, start)
-
-    return ready
-
-
-LSE = scalar(lambda x: lse.primal(np, x))
-DET = scalar(lambda a: det.determinant(np, a))
-
-EVALUATIONS: dict[str, dict[str, Callable[..., Timed]]] = {
-    "hello": {
-        "square": lambda x: lambda: hello.square(x),
-        "double": lambda x: lambda: autodiff.grad(hello.square)(x),
-    },
-    "gmm": {"objective": gmm_objective, "jacobian": gmm_jacobian},
-    "ba": {"objective": ba_objective, "jacobian": ba_jacobian},
-    "lstm": {"objective": lstm_objective, "jacobian": lstm_jacobian},
-    "kmeans": {
-        "cost": lambda points, c: compiled(lambda p, c: kmeans.cost(np, p, c), points, c),
-        "dir": lambda points, c: compiled(kmeans_direction, points, c),
-    },
-    "lse": dict(zip(("primal", "gradient"), LSE, strict=True)),
-    "llsq": {
-        "primal": lambda x, n: compiled(polynomial(n), x),
-        "gradient": lambda x, n: compiled(autodiff.grad(polynomial(n)), x),
-    },
-    "det": dict(zip(("primal", "gradient"), DET, strict=True)),
-    "ode": {
-        "primal": lambda x, s: compiled(lambda x: ode.final(np, x, s), x),
-        "gradient": lambda x, s: compiled(autodiff.grad(ode_last(s)), x),
-    },
-    "particle": {mode: particle_in(mode) for mode in particle.MODES},
-    "saddle": {mode: saddle_in(mode) for mode in saddle.MODES},
-}
+EVALUATIONS = Ways(autodiff.jit).evaluations()
