@@ -19,6 +19,7 @@ from replay_laws import check_lowering
 
 from autodiff._kernels.tracer import ForwardTrace, ReverseTrace
 from autodiff.numpy import linalg
+from autodiff.primitives import determinants as primitives_of_det
 from autodiff.primitives import linalg as primitives
 
 
@@ -295,3 +296,52 @@ def test_lowering_of_triangular_solve(lower, transposed):
         matrix((2, 3, 3)),
         sample(np.random.default_rng(0), (2, 3, 2)),
     )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (2, 3, 3), (2, 0, 0)])
+@pytest.mark.parametrize("dtype", [float, complex])
+def test_lowering_of_determinants(shape, dtype):
+    a = matrix(shape, dtype)
+    check_lowering(linalg.det, a, tolerance=1e-11)
+    check_lowering(primitives_of_det.cofactor, a, tolerance=1e-11)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_lowering_of_singular_determinants(rank):
+    check_lowering(linalg.det, of_rank(3, rank), tolerance=1e-11)
+    check_lowering(primitives_of_det.cofactor, of_rank(3, rank), tolerance=1e-11)
+
+
+# --- branches not taken -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", ["det", "slogdet", "inv", "solve", "cholesky", "both"])
+def test_branches_not_taken(name, order):
+    def f(x):
+        a = 1 / x
+        if name == "slogdet":
+            y = np.linalg.slogdet(a)[1]
+        elif name == "solve":
+            y = np.sum(np.linalg.solve(a + np.eye(2), np.ones(2)))
+        elif name == "both":
+            y = np.sum(np.linalg.solve(np.eye(2), a) + np.linalg.solve(a + np.eye(2), a))
+        elif name == "cholesky":
+            y = np.sum(np.linalg.cholesky(a * a + np.eye(2)))
+        else:
+            y = np.sum(getattr(np.linalg, name)(a))
+        return np.where(np.sum(x) > 0, y, np.sum(x * x))
+
+    def slope(x):
+        return np.sum(pull(f, [x], 1.0)[0] * np.ones((2, 2)))
+
+    x = np.zeros((2, 2))
+    with np.errstate(all="ignore"):
+        try:
+            f(x)
+        except np.linalg.LinAlgError:
+            pytest.skip("no value either")
+        for k in range(order):
+            g = pull((f, slope)[k], [x], 1.0)[0]
+            same_bits(g, np.full((2, 2), 2.0 * k))
+            assert push((f, slope)[k], [x], [np.ones((2, 2))])[1] == 8.0 * k
