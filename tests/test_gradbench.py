@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import autodiff
-from benchmarks.gradbench.problems import ba, det, gmm, llsq, lstm, ode
+from benchmarks.gradbench.problems import ba, det, gmm, ht, llsq, lstm, ode
 from benchmarks.gradbench.protocol import PROBLEMS, TOOLS, Tool, problem, serve
 from benchmarks.gradbench.runner import difference, main
 from benchmarks.rivals import KNOWN
 
 SIZES = {
-    "hello": 3, "gmm": 3, "ba": 40, "lstm": 5, "kmeans": 300, "lse": 20, "llsq": 16, "det": 4,
-    "ode": 5,
+    "hello": 3, "gmm": 3, "ba": 40, "ht": 6, "lstm": 5, "kmeans": 300, "lse": 20, "llsq": 16,
+    "det": 4, "ode": 5,
 }  # fmt: skip
 
 
@@ -181,6 +181,50 @@ def test_ba_is_written_without_repetitions():
     assert [len(jacobian[name]) for name in ("rows", "cols", "vals")] == [31, 31, 31]
     assert jacobian["rows"][-1] == 31 * 40
     assert jacobian["vals"][-1] == pytest.approx(-2 * 0.8)
+
+
+@pytest.mark.parametrize("simple", [False, True])
+def test_ht_jacobian(simple):
+    given = sample("ht")
+    if simple:
+        given["us"] = []
+    hand, theta, us = ht.read(given)
+    output = np.array(ask("ht", "jacobian", given)["output"])
+    expected = np.moveaxis(central(lambda t: ht.distances(np, hand, t, us), theta), 0, -1)
+    own = 0 if simple else 2
+    assert output.shape == (18, own + 26)
+    np.testing.assert_allclose(output[:, own:], expected.reshape(18, 26), rtol=1e-6, atol=1e-8)
+    if not simple:
+        slopes = central(lambda u: ht.distances(np, hand, theta, u), us)
+        for k in range(6):
+            np.testing.assert_allclose(output[3 * k : 3 * k + 3, :2], slopes[k, :, k].T, rtol=1e-7)
+    errors = ask("ht", "objective", given)["output"]
+    np.testing.assert_allclose(errors, ht.distances(np, hand, theta, us).ravel(), rtol=1e-12)
+
+
+def test_ht_turns_as_matrices_do():
+    """Two bones, one vertex: the product of the rotations that the evaluation names."""
+    given = sample("ht", 1)
+    model = given["data"]["model"]
+    bones = len(model["parents"])
+    model |= {
+        "parents": [-1, 0] + [0] * (bones - 2),
+        "base_relatives": [np.eye(4).tolist()] * bones,
+        "inverse_base_absolutes": [np.eye(4).tolist()] * bones,
+        "weights": np.eye(bones)[[2]].tolist(),
+        "base_positions": [[0.3, -0.2, 0.9, 1.0]],
+        "is_mirrored": True,
+    }
+    given["data"] |= {"correspondences": [0], "points": [[0.0, 0.0, 0.0]]}
+    given["us"] = []
+    turn, (x, z) = np.array([0.2, -0.4, 0.1]), (0.5, 0.7)
+    given["theta"] = [*turn, 1.0, 2.0, 3.0, x, z, *[0.0] * 18]
+    from scipy.spatial.transform import Rotation
+
+    finger = Rotation.from_euler("z", z) * Rotation.from_euler("x", x)
+    place = finger.apply([0.3, -0.2, 0.9]) * [-1.0, 1.0, 1.0]
+    expected = -(Rotation.from_rotvec(turn).apply(place) + [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(ask("ht", "objective", given)["output"], expected, rtol=1e-12)
 
 
 def test_lstm_gradient():

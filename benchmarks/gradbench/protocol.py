@@ -14,7 +14,7 @@ from benchmarks.gradbench.evaluation import Evaluation
 __all__ = ["PROBLEMS", "TOOLS", "Tool", "problem", "serve"]
 
 PROBLEMS = (
-    "hello", "gmm", "ba", "lstm", "kmeans", "lse", "llsq", "det", "ode", "particle", "saddle",
+    "hello", "gmm", "ba", "ht", "lstm", "kmeans", "lse", "llsq", "det", "ode", "particle", "saddle",
 )  # fmt: skip
 
 # By the name on the command line: the module under tools/.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.gradbench.problems import ba, det, gmm, kmeans, llsq, lse, lstm, ode
+from benchmarks.gradbench.problems import ba, det, gmm, ht, kmeans, llsq, lse, lstm, ode
 
 __all__ = ["EVALUATIONS"]
 
@@ -113,6 +113,9 @@ EVALUATIONS: dict[str, dict[str, Callable[..., Timed]]] = {
         "jacobian": lambda *args: function(gmm_gradient, *args),
     },
     "ba": {"objective": lambda *args: function(ba_objective, *args)},
+    "ht": {
+        "objective": lambda hand, theta, us: lambda: ht.distances(np, hand, theta, us),
+    },
     "lstm": {"objective": lambda *args: function(lambda *a: lstm.loss(np, *a), *args)},
     "kmeans": {
         "cost": lambda *args: function(lambda p, c: kmeans.cost(np, p, c), *args),

@@ -14,6 +14,7 @@ from benchmarks.gradbench.problems import (
     det,
     gmm,
     hello,
+    ht,
     kmeans,
     llsq,
     lse,
@@ -42,6 +43,20 @@ def blocks(rows: Any, features: Any) -> Any:
     """The Jacobian of each observation on its own: forward mode, for all observations at once."""
     slopes = autodiff.vmap(autodiff.grad(ba.weight_error))(rows[:, -1])
     return autodiff.vmap(autodiff.jacfwd(errors))(rows, features), slopes
+
+
+def hand_jacobian(hand: ht.Hand, theta: Any, us: Any) -> Any:
+    """Forward mode: every pose parameter, and each coordinate of all points at once."""
+
+    def f(theta: Any, us: Any) -> Any:
+        return ht.distances(np, hand, theta, us)
+
+    directions = numpy.eye(2)[:, None] if len(us) else ()
+    along = [
+        autodiff.jvp(lambda us: f(theta, us), (us,), (numpy.broadcast_to(t, us.shape).copy(),))[1]
+        for t in directions
+    ]
+    return along, autodiff.jacfwd(f)(theta, us)
 
 
 def lstm_loss(*args: Any) -> Any:
@@ -136,6 +151,13 @@ class Ways:
         jacobian()
         return jacobian
 
+    def ht_objective(self, hand: ht.Hand, theta: Any, us: Any) -> Timed:
+        return self.ready(lambda theta, us: ht.distances(np, hand, theta, us), theta, us)
+
+    def ht_jacobian(self, hand: ht.Hand, theta: Any, us: Any) -> Timed:
+        found = self.ready(lambda theta, us: hand_jacobian(hand, theta, us), theta, us)
+        return lambda: ht.joined(*found())
+
     def particle(self, mode: str) -> Callable[[float], Timed]:
         outer, inner = (GRADIENTS[letter] for letter in mode)
         return lambda w: lambda: particle.best(outer, inner, w)
@@ -154,6 +176,7 @@ class Ways:
             },
             "gmm": {"objective": self.gmm_objective, "jacobian": self.gmm_jacobian},
             "ba": {"objective": self.ba_objective, "jacobian": self.ba_jacobian},
+            "ht": {"objective": self.ht_objective, "jacobian": self.ht_jacobian},
             "lstm": {
                 "objective": lambda *args: ready(lstm_loss, *args),
                 "jacobian": lambda *args: gradient(lstm_loss, *args, wanted=(0, 1)),

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as np
 
-from benchmarks.gradbench.problems import ba, det, gmm, hello, kmeans, llsq, lse, lstm, ode
+from benchmarks.gradbench.problems import ba, det, gmm, hello, ht, kmeans, llsq, lse, lstm, ode
 
 __all__ = ["EVALUATIONS"]
 
@@ -66,6 +66,26 @@ def ba_jacobian(cameras: Any, points: Any, weights: Any, features: Any, observed
     return jacobian
 
 
+def ht_objective(hand: ht.Hand, theta: Any, us: Any) -> Timed:
+    return compiled(lambda theta, us: ht.distances(np, hand, theta, us), theta, us)
+
+
+def ht_jacobian(hand: ht.Hand, theta: Any, us: Any) -> Timed:
+    def f(theta: Any, us: Any) -> Any:
+        return ht.distances(np, hand, theta, us)
+
+    def jacobian(theta: Any, us: Any) -> Any:
+        directions = np.eye(2)[:, None] if len(us) else ()
+        along = [
+            jax.jvp(lambda us: f(theta, us), (us,), (np.broadcast_to(t, us.shape),))[1]
+            for t in directions
+        ]
+        return along, jax.jacfwd(f)(theta, us)
+
+    found = compiled(jacobian, theta, us)
+    return lambda: ht.joined(*found())
+
+
 def lstm_loss(main: Any, extra: Any, state: Any, sequence: Any) -> Any:
     bits = sequence.shape[1]
     main = main.reshape(-1, 2, 4, bits)
@@ -115,6 +135,7 @@ EVALUATIONS: dict[str, dict[str, Callable[..., Timed]]] = {
     },
     "gmm": {"objective": gmm_in(as_it_is), "jacobian": gmm_in(by_parameters)},
     "ba": {"objective": ba_objective, "jacobian": ba_jacobian},
+    "ht": {"objective": ht_objective, "jacobian": ht_jacobian},
     "lstm": {
         "objective": lambda *args: compiled(lstm_loss, *args),
         "jacobian": lambda *args: compiled(jax.grad(lstm_loss, argnums=(0, 1)), *args),

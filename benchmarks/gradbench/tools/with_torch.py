@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 import torch
 
-from benchmarks.gradbench.problems import ba, det, gmm, hello, kmeans, llsq, lse, lstm, ode
+from benchmarks.gradbench.problems import ba, det, gmm, hello, ht, kmeans, llsq, lse, lstm, ode
 
 __all__ = ["EVALUATIONS"]
 
@@ -71,6 +71,26 @@ def ba_jacobian(cameras: Any, points: Any, weights: Any, features: Any, observed
     return jacobian
 
 
+def ht_objective(hand: ht.Hand, theta: Any, us: Any) -> Timed:
+    return function(lambda theta, us: ht.distances(torch, hand, theta, us), theta, us)
+
+
+def ht_jacobian(hand: ht.Hand, theta: Any, us: Any) -> Timed:
+    def f(theta: Any, us: Any) -> Any:
+        return ht.distances(torch, hand, theta, us)
+
+    def jacobian(theta: Any, us: Any) -> Any:
+        directions = torch.eye(2)[:, None] if len(us) else ()
+        along = [
+            torch.func.jvp(lambda us: f(theta, us), (us,), (t.expand(us.shape),))[1]
+            for t in directions
+        ]
+        return along, torch.func.jacfwd(f)(theta, us)
+
+    found = function(jacobian, theta, us)
+    return lambda: ht.joined(*found())
+
+
 def lstm_loss(*args: Any) -> Any:
     return lstm.loss(torch, *args)
 
@@ -95,6 +115,7 @@ EVALUATIONS: dict[str, dict[str, Callable[..., Timed]]] = {
         "jacobian": lambda *args: gradient(gmm_in(*args[5:]), *args[:5], wanted=4),
     },
     "ba": {"objective": ba_objective, "jacobian": ba_jacobian},
+    "ht": {"objective": ht_objective, "jacobian": ht_jacobian},
     "lstm": {
         "objective": lambda *args: function(lstm_loss, *args),
         "jacobian": lambda *args: gradient(lstm_loss, *args, wanted=2),
