@@ -8,9 +8,14 @@ import numpy as np
 
 from benchmarks.case import Entry
 
-__all__ = ["Verdict", "compare_answers"]
+__all__ = ["Verdict", "compare_answers", "in_a_line"]
 
 Verdict = dict[str, str]
+
+
+def in_a_line(error: Exception) -> str:
+    """Name an exception and what it says, short enough for a table."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:110]
 
 
 def compare_answers(entries: Sequence[Entry], tolerance: float) -> tuple[Verdict, Verdict]:
@@ -40,7 +45,7 @@ def compare_answers(entries: Sequence[Entry], tolerance: float) -> tuple[Verdict
                 continue
             parts = entry.answer(result[1] if entry.reports else result)
         except Exception as error:  # whatever a rival raises is its result in the table
-            failures[entry.who] = f"{type(error).__name__}: {str(error).splitlines()[0][:90]}"
+            failures[entry.who] = in_a_line(error)
             continue
         for name, part in parts.items():
             expected = reference.setdefault(name, part)

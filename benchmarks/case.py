@@ -10,9 +10,23 @@ import numpy as np
 
 from benchmarks.rivals import Rivals
 
-__all__ = ["Case", "Entry", "Maker", "Selection", "Target", "answers", "case", "makers"]
+__all__ = [
+    "Case",
+    "Entry",
+    "LeftOut",
+    "Maker",
+    "Selection",
+    "Target",
+    "answers",
+    "case",
+    "makers",
+]
 
 Answer = Mapping[str, np.ndarray]
+
+
+class LeftOut(Exception):
+    """Raised by a maker of cases that needs what is not installed; its text says what."""
 
 
 def answers(*names: str) -> Callable[[Any], Answer]:
@@ -61,7 +75,8 @@ class Entry:
         Returns new arguments before each call, outside the clock; ``args`` is then ignored. For
         calls that use up what they are given, such as a sweep over a tape.
     reports : bool
-        ``call`` returns ``(seconds, result)`` instead of being timed: another process's clock.
+        ``call`` returns ``(figure, result)`` instead of being timed: another process's clock, or
+        another process's memory.
     """
 
     who: str
@@ -109,6 +124,10 @@ class Case:
         The entry that is the plain function.
     tolerance : float
         Relative, of the largest element: parts of answers that differ by more disqualify.
+    unit : str
+        What entries give: ``"s"``, or ``"B"`` where all of them report bytes.
+    picture : str
+        Which of the special pictures the case belongs to: ``"ready"``; empty for the usual one.
     """
 
     name: str
@@ -119,6 +138,8 @@ class Case:
     us: str = "autodiff"
     plain: str = "numpy"
     tolerance: float = 1e-8
+    unit: str = "s"
+    picture: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +21,9 @@ from benchmarks.tables import render
 
 __all__ = ["main"]
 
-QUICK = Effort(rounds=31, sample=2e-4, budget=1.5)
-FULL = Effort(rounds=61, sample=5e-4, budget=15.0)
+QUICK = Effort(rounds=31, sample=2e-4, budget=0.6, processes=3)
+FULL = Effort(rounds=41, sample=5e-4, budget=4.0)
+QUICK_SECONDS = 150.0
 
 
 def _parser(suites: Sequence[str]) -> argparse.ArgumentParser:
@@ -93,6 +95,7 @@ def _measured(options: argparse.Namespace) -> Run:
         FULL if options.full else QUICK,
         lambda name: options.only in name,
         progress.step,
+        math.inf if options.full else QUICK_SECONDS,
     )
     head = describe_machine(rivals)
     done = []
@@ -102,5 +105,6 @@ def _measured(options: argparse.Namespace) -> Run:
     except KeyboardInterrupt:
         print("interrupted; what follows is what was measured until then", file=sys.stderr)
     progress.close()
+    head["duration"] = f"{progress.seconds / 60:.1f} min"
     head["absent"] = ", ".join(f"{k} ({why})" for k, why in rivals.absent.items()) or "nobody"
     return Run(head, tuple(done))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.measuring import Times
 from benchmarks.results import CaseResult, Run
-from benchmarks.tables import seconds
+from benchmarks.tables import amount
 
 __all__ = ["Change", "compare_runs", "differs", "render_changes"]
 
@@ -26,6 +26,7 @@ class Change:
     new: float
     factor: float
     relative: bool
+    unit: str = "s"
 
 
 def differs(old: Times, new: Times) -> bool:
@@ -65,7 +66,7 @@ def compare_runs(old: Run, new: Run) -> tuple[list[Change], int]:
             if differs(old_times, new_times):
                 factor = new_times.median / old_times.median
                 a, b = before[case.key].times[who].median, case.times[who].median
-                changes.append(Change(case.key, who, a, b, factor, relative))
+                changes.append(Change(case.key, who, a, b, factor, relative, case.unit))
             else:
                 same += 1
     changes.sort(key=lambda change: max(change.factor, 1 / change.factor), reverse=True)
@@ -89,11 +90,13 @@ def render_changes(old: Run, changes: list[Change], same: int) -> str:
     lines = [f"== against the run of {old.head['date']} ".ljust(100, "=")]
     lines.append(f"{len(changes)} differ by more than the spread; {same} cannot be told apart")
     for change in changes:
-        word = "slower" if change.factor > 1 else "faster"
+        more, less = {"s": ("slower", "faster"), "B": ("more", "less")}[change.unit]
+        word = more if change.factor > 1 else less
         factor = max(change.factor, 1 / change.factor)
-        basis = "of the plain function" if change.relative else "in seconds"
+        basis = "of the plain function" if change.relative else "absolute"
+        old_figure, new_figure = (amount(v, change.unit) for v in (change.old, change.new))
         lines.append(
             f"  {factor:5.2f} times {word}  {change.case}: {change.who}"
-            f"  ({seconds(change.old)} -> {seconds(change.new)}; {basis})"
+            f"  ({old_figure.strip()} -> {new_figure.strip()}; {basis})"
         )
     return "\n".join(lines)

@@ -12,12 +12,12 @@ from itertools import repeat
 from time import perf_counter
 from typing import Any
 
+from benchmarks.agreement import in_a_line
 from benchmarks.case import Entry
 
 __all__ = ["Effort", "Times", "measure"]
 
 FEWEST = 3
-FEWEST_PROCESSES = 7
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,14 @@ class Effort:
         Calls are repeated within one sample until it lasts so many seconds.
     budget : float
         Seconds for one case: slow entries get fewer rounds, at least three.
+    processes : int
+        Rounds of entries that start processes: these report, they are not repeated to be timed.
     """
 
     rounds: int = 31
     sample: float = 2e-4
     budget: float = 4.0
+    processes: int = 7
 
 
 @dataclass(frozen=True)
@@ -158,14 +161,17 @@ class _Measurement:
 
     def _planned(self, entry: Entry, share: float) -> tuple[int, int]:
         """Calls a sample, and rounds."""
-        self._sampled(entry, 1)  # warm-up
-        number, once = 1, self._sampled(entry, 1)
-        for _ in range(2):  # the first calls are the slow ones: look again
-            if not entry.reports and once < self._effort.sample:
-                number = max(1, min(100_000, round(self._effort.sample / once)))
+        if entry.reports:
+            return 1, self._effort.processes
+        number, once = 1, self._sampled(entry, 1)  # the warm-up
+        if once < share / 2:
+            for _ in range(3):  # the first calls are the slow ones: look again
                 once = self._sampled(entry, number)
-        fewest = FEWEST_PROCESSES if entry.reports else FEWEST
-        return number, max(fewest, min(self._effort.rounds, int(share / (once * number))))
+                if once >= self._effort.sample:
+                    break
+                number = max(1, min(100_000, round(self._effort.sample / once)))
+        rounds = int(share / (once * number))
+        return number, max(FEWEST, min(self._effort.rounds, rounds))
 
     def _sampled(self, entry: Entry, number: int) -> float:
         if entry.who in self._failures:
@@ -173,5 +179,5 @@ class _Measurement:
         try:
             return max(_sample(entry, number), 1e-9)
         except Exception as error:  # a word in the table, as when an answer is compared
-            self._failures[entry.who] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            self._failures[entry.who] = in_a_line(error)
             return 1.0

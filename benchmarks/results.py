@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ class CaseResult:
     failures: Mapping[str, str]
     remarks: Mapping[str, str]
     targets: tuple[TargetResult, ...] = ()
+    unit: str = "s"
+    picture: str = ""
 
     @property
     def key(self) -> str:
@@ -77,6 +80,14 @@ def targets_of(case: Case, times: Mapping[str, Times]) -> tuple[TargetResult, ..
     return tuple(found)
 
 
+_SAMPLES = re.compile(r'"samples": \[[^\]]*\]')
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    numbers = json.loads(found.group().partition(":")[2])
+    return f'"samples": [{", ".join(f"{t:.6g}" for t in numbers)}]'
+
+
 @dataclass(frozen=True)
 class Run:
     """A whole run: the head and the cases."""
@@ -86,7 +97,11 @@ class Run:
 
     def write(self, path: Path) -> None:
         """Write the run as JSON."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(asdict(self), indent=1, default=float)
+        # Samples take one line, with six digits: nobody reads them, and the file is kept.
+        text = _SAMPLES.sub(_on_one_line, text)
+        path.write_text(text + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import sys
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
@@ -17,8 +18,10 @@ KNOWN = {
     "jax": "jax",
     "torch": "torch",
     "casadi": "casadi",
+    "advect": "advect",
     "scipy": "scipy",
 }
+OLDEST_PYTHON = {"advect": (3, 12)}
 
 
 class Rivals:
@@ -52,6 +55,8 @@ class Rivals:
         for name in KNOWN:
             if name not in names:
                 self.absent[name] = "not asked for"
+            elif sys.version_info < OLDEST_PYTHON.get(name, (3, 0)):
+                self.absent[name] = f"needs Python {'.'.join(map(str, OLDEST_PYTHON[name]))}"
             elif importlib.util.find_spec(name) is None:
                 self.absent[name] = "not installed"
         self._ready: set[str] = set()

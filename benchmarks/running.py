@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from time import perf_counter
 
-from benchmarks.agreement import compare_answers
-from benchmarks.case import Case, Maker, Selection
+from benchmarks.agreement import compare_answers, in_a_line
+from benchmarks.case import Case, LeftOut, Maker, Selection
 from benchmarks.measuring import Effort, measure
 from benchmarks.results import CaseResult, targets_of
 
@@ -30,21 +33,24 @@ def run_case(suite: str, case: Case, effort: Effort) -> CaseResult:
         failures,
         remarks,
         targets_of(case, times),
+        case.unit,
+        case.picture,
     )
 
 
 def run_makers(
-    chosen: Iterable[tuple[str, Maker]],
+    chosen: Sequence[tuple[str, Maker]],
     selection: Selection,
     effort: Effort,
     wanted: Callable[[str], bool],
     started: Callable[[int, str], None],
+    limit: float = math.inf,
 ) -> Iterator[CaseResult]:
     """Make and run cases one after the other.
 
     Parameters
     ----------
-    chosen : iterable of (str, Maker)
+    chosen : sequence of (str, Maker)
         Suites and makers of cases.
     selection : Selection
         Rivals and sizes.
@@ -54,20 +60,27 @@ def run_makers(
         From a case's name to whether it is run.
     started : callable
         Called before each case is run with the number of its topic in ``chosen`` and its name.
+    limit : float
+        Seconds for everything: cases that come late get what is left, shared between the topics to
+        come, and at least three samples an entry.
 
     Yields
     ------
     CaseResult
     """
+    begin = perf_counter()
     for number, (suite, make) in enumerate(chosen):
         try:
             for case in make(selection):
                 if wanted(case.name):
                     size = "" if case.size is None else f" n={case.size:,}"
                     started(number, case.name + size)
-                    yield run_case(suite, case, effort)
+                    left = max(0.0, limit - (perf_counter() - begin)) / (len(chosen) - number)
+                    budget = min(effort.budget, left)
+                    yield run_case(suite, case, replace(effort, budget=budget))
+        except LeftOut as reason:
+            name = make.__name__.replace("_", " ")
+            yield CaseResult(suite, name, None, 1, "", "", {}, {"everybody": str(reason)}, {})
         except Exception as error:  # the other topics are still worth running
-            why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-            yield CaseResult(
-                suite, make.__name__, None, 1, "", "", {}, {"autodiff, setting up": why}, {}
-            )
+            failures = {"autodiff, setting up": in_a_line(error)}
+            yield CaseResult(suite, make.__name__, None, 1, "", "", {}, failures, {})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from benchmarks.measuring import Times
 from benchmarks.results import CaseResult, Run
 
-__all__ = ["render", "seconds"]
+__all__ = ["amount", "render", "seconds"]
 
 
 def seconds(t: float) -> str:
@@ -23,6 +24,22 @@ def seconds(t: float) -> str:
     return f"{t * 1e9:.3g} ns"
 
 
+def amount(figure: float, unit: str) -> str:
+    """Write a time, or a number of bytes where ``unit`` is ``"B"``.
+
+    Examples
+    --------
+    >>> amount(12_300_000, "B")
+    '12.3 MB'
+    """
+    if unit == "s":
+        return seconds(figure)
+    for name, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if figure >= factor:
+            return f"{figure / factor:.3g} {name}"
+    return f"{figure:.3g} B "
+
+
 def render(run: Run) -> str:
     """Write head, times and targets as one text."""
     lines = [f"{name:>9}: {text}" for name, text in run.head.items()]
@@ -35,21 +52,34 @@ def render(run: Run) -> str:
 
 
 def _times(cases: Sequence[CaseResult]) -> Iterator[str]:
-    head = f"{'':34}{'median':>10}{'spread':>8}{'/ us':>8}{'/ plain':>9}{'ns an op':>10}"
     for case in cases:
+        each = {"s": "ns an op", "B": "B an op"}[case.unit] if case.operations > 1 else ""
+        head = f"{'':34}{'median':>10}{'spread':>8}{'/ us':>9}{'/ plain':>10}{each:>11}"
         size = "" if case.size is None else f", n = {case.size:,}"
         yield f"\n{case.name}{size}"
-        yield head
+        if case.times:
+            yield head
         for who, times in case.times.items():
-            row = f"  {who:<32}{seconds(times.median):>10}{times.spread:>7.0%} "
+            row = f"  {who:<32}{amount(times.median, case.unit):>10}{times.spread:>8.0%}"
             for other in (case.us, case.plain):
                 known = other in case.times
-                row += f"{times.ratio(case.times[other]).median:>8.2f}" if known else f"{'-':>8}"
+                width = 9 if other == case.us else 10
+                text = _ratio(times, case.times[other]) if known else "-"
+                row += f"{text:>{width}}"
             if case.operations > 1:
-                row += f"{times.median / case.operations * 1e9:>11.1f}"
+                scale = 1e9 if case.unit == "s" else 1.0
+                row += f"{times.median / case.operations * scale:>11.1f}"
             yield f"{row}   {case.remarks.get(who, '')}".rstrip()
         for who, why in case.failures.items():
             yield f"  {who:<32}not counted: {why}"
+
+
+def _ratio(times: Times, other: Times) -> str:
+    """Write a median of ratios; ``~`` marks what is no difference: 1 lies between the quartiles."""
+    ratio = times.ratio(other)
+    text = f"{ratio.median:.2f}" if ratio.median < 100 else f"{ratio.median:,.0f}"
+    first, third = ratio.quartiles
+    return f"~{text}" if first < 1.0 < third else text
 
 
 def _targets(cases: Sequence[CaseResult]) -> Iterator[str]:

@@ -14,6 +14,9 @@ THREAD_SETTINGS = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
     "JAX_ENABLE_X64": "1",
     "JAX_PLATFORMS": "cpu",
+    # Not a thread, but read as early: what was compiled in an earlier run is compiled again.
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
 }
 
 

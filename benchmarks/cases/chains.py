@@ -11,9 +11,9 @@ import numpy as np
 
 import autodiff
 import autodiff.numpy as anp
+from benchmarks import ways
 from benchmarks.case import Case, Entry, Selection, Target, answers, case
 from benchmarks.cases.recording import Recorder
-from benchmarks.cases.scalars import torch_gradient
 
 
 def arithmetic(m: Any, x: Any, c: Any) -> Any:
@@ -74,6 +74,10 @@ class Chain:
     operations: int
     left: bool = False
 
+    def written(self, c: Any) -> ways.Writer:
+        """Return what writes the function of ``x`` alone with a module's names."""
+        return lambda m: self.of(m, m.asarray(c))
+
     def of(self, m: Any, c: Any) -> Callable[[Any], Any]:
         """Return the function of ``x`` alone, written with the module ``m``."""
         return partial(_called, self.f, m, c)
@@ -96,8 +100,9 @@ RECORDING_LIMITS = {3: 1.0, 100: 1.0, 1_000: 1.0}
 PLAIN_ALLOWANCE = 1.3
 
 
-def _sizes(selection: Selection) -> list[int]:
-    return [3, 100, 1_000, 100_000, 1_000_000] if selection.full else [3, 100, 1_000, 1_000_000]
+FEW = 100
+QUICK_SIZES = (3, 1_000, 1_000_000)
+LARGEST_SIZES = (3, 100, 1_000, 100_000, 1_000_000)
 
 
 def _data(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,18 +114,20 @@ def _data(n: int) -> tuple[np.ndarray, np.ndarray]:
 def gradients(selection: Selection) -> Iterator[Case]:
     """Value and gradient of each chain."""
     for chain in CHAINS:
-        for n in _sizes(selection):
+        for n in LARGEST_SIZES if selection.full else QUICK_SIZES:
             yield _gradient(chain, n, selection)
 
 
 def _gradient(chain: Chain, n: int, selection: Selection) -> Case:
     x, c = _data(n)
-    both = answers("value", "gradient")
-    plain = chain.of(np, c)
+    without = ["casadi"]  # its symbols are scalars: an array of them is a loop
+    if n > FEW:
+        without.append("finite differences")
+    if chain is not CHAINS[0]:  # compiled: one chain is enough
+        without += ["autodiff, replay", "jax, jit", "torch, compile"]
     entries = [
-        Entry("numpy", plain, (x,), answers("value")),
-        Entry("autodiff", autodiff.value_and_grad(chain.of(anp, c)), (x,), both),
-        Entry("autodiff, plain numpy", autodiff.value_and_grad(plain), (x,), both),
+        Entry("numpy", chain.of(np, c), (x,), answers("value")),
+        *ways.entries("gradient", selection, chain.written(c), x, without=tuple(without)),
     ]
     targets = []
     if n in LIMITS:
@@ -129,20 +136,8 @@ def _gradient(chain: Chain, n: int, selection: Selection) -> Case:
             Target("autodiff", "numpy", LIMITS[n] * allowance),
             Target("autodiff, plain numpy", "numpy", LIMITS[n] * PLAIN_ALLOWANCE),
         ]
-    if "autograd" in selection.rivals:
-        import autograd
-        import autograd.numpy
-
-        f = chain.of(autograd.numpy, c)
-        entries.append(Entry("autograd", autograd.value_and_grad(f), (x,), both))
-        targets.append(Target("autodiff", "autograd", 0.1 if n <= 100 else 1.0))
-    if "torch" in selection.rivals:
-        import torch
-
-        leaf = torch.tensor(x, requires_grad=True)
-        f = torch_gradient(chain.of(torch, torch.tensor(c)))
-        entries.append(Entry("torch", f, (leaf,), both))
-        targets.append(Target("autodiff", "torch", 1.0 if n <= 1_000 else 1 / 0.7))
+    targets.append(Target("autodiff", "autograd", 0.1 if n <= FEW else 1.0))
+    targets.append(Target("autodiff", "torch", 1.0 if n <= 1_000 else 1 / 0.7))
     name = f"value and gradient, {chain.f.__name__}"
     return Case(name, entries, n, targets, chain.operations)
 
@@ -150,51 +145,54 @@ def _gradient(chain: Chain, n: int, selection: Selection) -> Case:
 @case("micro")
 def recordings(selection: Selection) -> Iterator[Case]:
     """The recorded forward alone: what differentiability costs before any derivative is asked."""
-    for chain in CHAINS:
-        for n in _sizes(selection):
-            x, c = _data(n)
-            plain = chain.of(np, c)
-            value = answers("value")
-            entries = [
-                Entry("numpy", plain, (x,), value),
-                Entry("autodiff", Recorder(chain.of(anp, c), x).forward, (), value),
-                Entry("autodiff, plain numpy", Recorder(plain, x).forward, (), value),
-            ]
-            limit = RECORDING_LIMITS.get(n)
-            targets = [Target("autodiff, plain numpy", "numpy", 1.5)] if limit else []
-            if limit:
-                # An ndarray on the left is NumPy's operator: it comes to us through its protocol.
-                targets.insert(0, Target("autodiff", "numpy", 1.5 if chain.left else limit))
-            name = f"recorded forward, {chain.f.__name__}"
-            yield Case(name, entries, n, targets, chain.operations)
+    for chain, n in _few_unless_full(selection):
+        x, c = _data(n)
+        plain = chain.of(np, c)
+        value = answers("value")
+        entries = [
+            Entry("numpy", plain, (x,), value),
+            Entry("autodiff", Recorder(chain.of(anp, c), x).forward, (), value),
+            Entry("autodiff, plain numpy", Recorder(plain, x).forward, (), value),
+        ]
+        limit = RECORDING_LIMITS.get(n)
+        targets = [Target("autodiff, plain numpy", "numpy", 1.5)] if limit else []
+        if limit:
+            # An ndarray on the left is NumPy's operator: it comes to us through its protocol.
+            targets.insert(0, Target("autodiff", "numpy", 1.5 if chain.left else limit))
+        name = f"recorded forward, {chain.f.__name__}"
+        yield Case(name, entries, n, targets, chain.operations)
 
 
 @case("micro")
 def forward_mode(selection: Selection) -> Iterator[Case]:
     """Value and derivative in one direction."""
-    for chain in CHAINS:
-        for n in _sizes(selection):
-            x, c = _data(n)
-            t = np.ones(n)
-            plain = chain.of(np, c)
-            ours, both = chain.of(anp, c), answers("value", "derivative")
-            entries = [
-                Entry("numpy", plain, (x,), answers("value")),
-                Entry("autodiff", partial(autodiff.jvp, ours), ((x,), (t,)), both),
-                Entry("autodiff, plain numpy", partial(autodiff.jvp, plain), ((x,), (t,)), both),
+    for chain, n in _few_unless_full(selection):
+        x, c = _data(n)
+        t = np.ones(n)
+        plain = chain.of(np, c)
+        ours, both = chain.of(anp, c), answers("value", "derivative")
+        entries = [
+            Entry("numpy", plain, (x,), answers("value")),
+            Entry("autodiff", partial(autodiff.jvp, ours), ((x,), (t,)), both),
+            Entry("autodiff, plain numpy", partial(autodiff.jvp, plain), ((x,), (t,)), both),
+        ]
+        targets = []
+        if n <= 1_000:
+            allowance = PLAIN_ALLOWANCE if chain.left else 1.0
+            targets = [
+                Target("autodiff", "numpy", 2.0 * allowance),
+                Target("autodiff, plain numpy", "numpy", 2.0 * PLAIN_ALLOWANCE),
             ]
-            targets = []
-            if n <= 1_000:
-                allowance = PLAIN_ALLOWANCE if chain.left else 1.0
-                targets = [
-                    Target("autodiff", "numpy", 2.0 * allowance),
-                    Target("autodiff, plain numpy", "numpy", 2.0 * PLAIN_ALLOWANCE),
-                ]
-            if "torch" in selection.rivals:
-                import torch
-                from torch.func import jvp
+        if "torch" in selection.rivals:
+            import torch
 
-                f = chain.of(torch, torch.tensor(c))
-                args = (f, (torch.tensor(x),), (torch.tensor(t),))
-                entries.append(Entry("torch", jvp, args, both))
-            yield Case(f"jvp, {chain.f.__name__}", entries, n, targets, chain.operations)
+            f = chain.of(torch, torch.tensor(c))
+            args = (f, (torch.tensor(x),), (torch.tensor(t),))
+            entries.append(Entry("torch", torch.func.jvp, args, both))
+        yield Case(f"jvp, {chain.f.__name__}", entries, n, targets, chain.operations)
+
+
+def _few_unless_full(selection: Selection) -> Iterator[tuple[Chain, int]]:
+    for chain in CHAINS if selection.full else (CHAINS[0], CHAINS[-1]):
+        for n in LARGEST_SIZES if selection.full else (3, 1_000):
+            yield chain, n

@@ -6,12 +6,13 @@ set for initial value problems of Bari and CWI.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from benchmarks import ways
 from benchmarks.case import Case, Selection, case
 from benchmarks.cases.jacobians import jacobian_case
 
@@ -91,22 +92,33 @@ def pollu_by_hand(y: np.ndarray) -> np.ndarray:
     return jacobian
 
 
+ROBERTSON_AT = np.array([0.9, 2e-5, 0.1])
+
+
 @case("jacobians")
 def kinetics(selection: Selection) -> Iterator[Case]:
     """Three species, and twenty."""
     yield jacobian_case(
-        "jacobian, Robertson",
-        selection,
-        lambda m, _: partial(robertson, m),
-        np.array([0.9, 2e-5, 0.1]),
-        None,
-        robertson_by_hand,
+        "jacobian, Robertson", selection, of_robertson, ROBERTSON_AT, robertson_by_hand
     )
-    yield jacobian_case(
-        "jacobian, POLLU",
-        selection,
-        lambda m, _: partial(pollu, m),
-        np.random.default_rng(6).uniform(0.01, 0.3, SPECIES),
-        None,
-        pollu_by_hand,
-    )
+    x = np.random.default_rng(6).uniform(0.01, 0.3, SPECIES)
+    yield jacobian_case("jacobian, POLLU", selection, of_pollu, x, pollu_by_hand)
+
+
+@case("jacobians")
+def kinetics_ready(selection: Selection) -> Iterator[Case]:
+    """From the first call of a new function to the end of the second."""
+    x = np.random.default_rng(6).uniform(0.01, 0.3, SPECIES)
+    only = ("autodiff, replay", "jax, jit jacrev", "casadi, SX buffer")
+    entries = ways.ready("jacobian", selection, of_pollu, x, only=only)
+    yield Case("first to second call, POLLU", entries, SPECIES, us="autodiff, replay")
+
+
+def of_robertson(m: Any) -> Callable[[Any], Any]:
+    """Robertson's rates of change, written with the names of ``m``."""
+    return partial(robertson, m)
+
+
+def of_pollu(m: Any) -> Callable[[Any], Any]:
+    """POLLU's rates of change, written with the names of ``m``."""
+    return partial(pollu, m)

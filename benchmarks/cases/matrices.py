@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-import autodiff
-import autodiff.numpy as anp
+from benchmarks import ways
 from benchmarks.case import Case, Entry, Selection, Target, answers, case
-from benchmarks.cases.scalars import torch_gradient
-
-BOTH = answers("value", "gradient")
 
 
 def product(m: Any, a: Any) -> Any:
@@ -29,7 +26,7 @@ def factorisation(m: Any, a: Any) -> Any:
     """A Cholesky factor of ``a @ a.T + n``, as in the likelihood of a Gaussian."""
     n = a.shape[0]
     factor = m.linalg.cholesky(a @ a.T + m.asarray(n * np.eye(n)))
-    return m.sum(m.log(m.diagonal(factor)))
+    return m.sum(m.log(m.diag(factor)))
 
 
 def _right_side(n: int) -> np.ndarray:
@@ -47,29 +44,15 @@ def matrices(selection: Selection) -> Iterator[Case]:
 
 def _case(f: Callable[[Any, Any], Any], n: int, selection: Selection) -> Case:
     a = np.random.default_rng(9).normal(size=(n, n)) / np.sqrt(n) + 2.0 * np.eye(n)
-    ours = autodiff.value_and_grad(lambda a: f(anp, a))
+    write = partial(_written, f)
+    without = ("casadi", "finite differences")  # n * n evaluations; columns of symbols only
     entries = [
-        Entry("numpy", lambda a: f(np, a), (a,), answers("value")),
-        Entry("autodiff", ours, (a,), BOTH),
-        Entry("autodiff, replay", autodiff.jit(ours), (a,), BOTH),
+        Entry("numpy", write(np), (a,), answers("value")),
+        *ways.entries("gradient", selection, write, a, without=without),
     ]
-    targets = []
-    if "jax" in selection.rivals:
-        import jax
-        import jax.numpy as jnp
-
-        compiled = jax.jit(jax.value_and_grad(lambda a: f(jnp, a)))
-        entries.append(Entry("jax, jit", lambda a: jax.block_until_ready(compiled(a)), (a,), BOTH))
-    if "torch" in selection.rivals:
-        import torch
-
-        leaf = torch.tensor(a, requires_grad=True)
-        entries.append(Entry("torch", torch_gradient(lambda a: f(torch, a)), (leaf,), BOTH))
-    if "autograd" in selection.rivals:
-        import autograd
-        import autograd.numpy
-
-        theirs = autograd.value_and_grad(lambda a: f(autograd.numpy, a))
-        entries.append(Entry("autograd", theirs, (a,), BOTH))
-        targets.append(Target("autodiff", "autograd", 1.0))
+    targets = [Target("autodiff", "autograd", 1.0)]
     return Case(f"value and gradient, {f.__name__}", entries, n, targets)
+
+
+def _written(f: Callable[[Any, Any], Any], m: Any) -> Callable[[Any], Any]:
+    return lambda a: f(m, a)

@@ -54,11 +54,16 @@ def scalar_programs(selection: Selection) -> Iterator[Case]:
 
             entries.append(Entry("autograd", autograd.value_and_grad(f), (x,), both))
             targets.append(Target("autodiff", "autograd", 1 / 60))
+        if "advect" in rivals:
+            import advect
+
+            entries.append(Entry("advect", advect.value_and_grad(f), (x,), both))
         if "torch" in rivals:
             import torch
 
-            leaf = torch.tensor(x, dtype=torch.float64, requires_grad=True)
-            entries.append(Entry("torch", torch_gradient(f), (leaf,), both))
+            from benchmarks.contestants.by_torch import taped
+
+            entries.append(Entry("torch", taped(f), (torch.tensor(x),), both))
             targets.append(Target("autodiff", "torch", 1.0))
         yield Case(
             f"scalar program, {name}",
@@ -68,14 +73,3 @@ def scalar_programs(selection: Selection) -> Iterator[Case]:
             operations,
             plain="python floats",
         )
-
-
-def torch_gradient(f: Any) -> Any:
-    """Value and gradient of ``f`` at a leaf tensor, without accumulating into ``.grad``."""
-    import torch
-
-    def value_and_gradient(leaf: Any) -> Any:
-        y = f(leaf)
-        return y.detach(), torch.autograd.grad(y, leaf)[0]
-
-    return value_and_gradient

@@ -1,0 +1,1 @@
+"""The contestants: one module each, with its ways to a derivative (see ``benchmarks.ways``)."""
