@@ -114,6 +114,15 @@ def test_cholesky(shape, dtype, upper):
     )
 
 
+@pytest.mark.parametrize("shape", [(150, 150), (2, 300, 300)])
+def test_gradient_of_cholesky_of_large_matrices(shape):
+    x = sample(np.random.default_rng(0), shape)
+    a = x @ x.swapaxes(-1, -2) + shape[-1] * np.eye(shape[-1])
+    t, g = x + x.swapaxes(-1, -2), sample(np.random.default_rng(1), shape)
+    dy = push(np.linalg.cholesky, [a], [t])[1]
+    near(np.sum(pull(np.linalg.cholesky, [a], g)[0] * t), np.sum(g * dy), 1e-12)
+
+
 def test_gradient_of_cholesky_is_symmetric():
     a = positive(matrix((4, 4)))
     (g,) = pull(np.linalg.cholesky, [a], sample(np.random.default_rng(2), (4, 4)))
@@ -122,7 +131,9 @@ def test_gradient_of_cholesky_is_symmetric():
 
 @pytest.mark.parametrize("lower", [False, True])
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("a, b", [((3, 3), (3, 2)), ((2, 3, 3), (3, 2)), ((70, 70), (70, 1))])
+@pytest.mark.parametrize(
+    "a, b", [((3, 3), (3, 2)), ((2, 3, 3), (3, 2)), ((70, 70), (70, 1)), ((2, 150, 150), (150, 3))]
+)
 def test_triangular_solve(a, b, lower, transposed):
     a, b = matrix(a), sample(np.random.default_rng(1), b)
 
@@ -131,9 +142,24 @@ def test_triangular_solve(a, b, lower, transposed):
 
     triangle = np.tril(a) if lower else np.triu(a)
     near(f(a, b), np.linalg.solve(triangle.swapaxes(-1, -2) if transposed else triangle, b), 1e-12)
-    if len(a) < 70:
+    if a.size < 70:
         check_derivatives(f, a, b)
         check_batch(f, a, b, lane=lambda x: x + 0.1 * alike(np.random, x))
+
+
+@pytest.mark.parametrize("lower", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (2, 3, 3), (70, 70), (0, 0)])
+def test_triangular_inverse(shape, lower):
+    a = matrix(shape)
+
+    def f(a):
+        return primitives.triangular_inverse(a, lower=lower)
+
+    near(f(a), np.linalg.inv(np.tril(a) if lower else np.triu(a)), 1e-12)
+    if 0 < a.size < 70:
+        check_derivatives(f, a)
+        check_batch(f, a, lane=lambda x: x + 0.1 * alike(np.random, x))
+        check_lowering(f, a)
 
 
 @pytest.mark.parametrize("n", [-3, -1, 0, 1, 2, 3, 4, 5, 7])

@@ -17,6 +17,7 @@ when it has one axis.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,16 @@ from autodiff.primitives.elementwise import (
     negative,
     not_equal,
     select,
+    subtract,
 )
 from autodiff.primitives.reductions import any as some
 from autodiff.primitives.reductions import sum as total
 from autodiff.primitives.shapes import reshape, transpose
 
-# Triangular systems are solved in blocks of this size.
-BLOCK = 64
+# Triangular systems are solved in blocks of this size; blocks are inverted from leaves of that one.
+BLOCK, LEAF = 64, 32
+# Products of triangular matrices are made of panels of this size.
+PANEL = 128
 
 
 # ------------------------------------------------------------------------------ stacks of matrices
@@ -205,22 +209,46 @@ inv_or_nan.batching(lambda size, batched, a: inv_or_nan(a))
 # ------------------------------------------------------------------------------ triangular systems
 
 
+def _inverse_of_lower(a: Any) -> Any:
+    """The inverses of lower triangular matrices, by halves: mostly products of matrices."""
+    n = a.shape[-1]
+    if n <= LEAF:
+        return np.tril(np.linalg.inv(a))
+    h = n // 2
+    first, last = _inverse_of_lower(a[..., :h, :h]), _inverse_of_lower(a[..., h:, h:])
+    y = np.zeros(a.shape, first.dtype)
+    y[..., :h, :h], y[..., h:, h:] = first, last
+    np.negative(last @ (a[..., h:, :h] @ first), out=y[..., h:, :h])
+    return y
+
+
+def _triangular_inverse(a: Any, *, lower: bool) -> Any:
+    if lower:
+        return _inverse_of_lower(np.tril(a))
+    return _inverse_of_lower(np.tril(a.swapaxes(-1, -2))).swapaxes(-1, -2)
+
+
 def _triangular_solve(a: Any, b: Any, *, lower: bool, transposed: bool) -> Any:
     """Solve by substitution in blocks, which keeps the accuracy that triangular systems have."""
-    a = np.tril(a) if lower else np.triu(a)
+    n = a.shape[-1]
+    if n <= LEAF:
+        a = np.tril(a) if lower else np.triu(a)
+        return np.linalg.solve(a.swapaxes(-1, -2) if transposed else a, b)
+    blocks = {}
+    starts = range(0, n, BLOCK)
+    for start in starts:
+        rows = slice(start, min(start + BLOCK, n))
+        inverse = _triangular_inverse(a[..., rows, rows], lower=lower)
+        blocks[start] = inverse.swapaxes(-1, -2) if transposed else inverse
     if transposed:
         a, lower = a.swapaxes(-1, -2), not lower
-    n = a.shape[-1]
-    if n <= BLOCK:
-        return np.linalg.solve(a, b)
     shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:])
     y = np.empty(shape, np.result_type(a, b))
-    starts = range(0, n, BLOCK)
     for start in starts if lower else reversed(starts):
         rows = slice(start, min(start + BLOCK, n))
         done = slice(0, start) if lower else slice(rows.stop, n)
         rest = b[..., rows, :] - a[..., rows, done] @ y[..., done, :]
-        y[..., rows, :] = np.linalg.solve(a[..., rows, rows], rest)
+        y[..., rows, :] = blocks[start] @ rest
     return y
 
 
@@ -270,17 +298,44 @@ def _(emit: Any, a: Any, b: Any, *, lower: bool, transposed: bool) -> Any:
     return emit.triangular_solve(a, b, left=True, lower=lower, transpose=transposed)
 
 
+triangular_inverse = Primitive("triangular_inverse", _triangular_inverse)
+
+
+def _triangular_inverse_adjoint(g: Any, y: Any, a: Any, *, lower: bool) -> Any:
+    yt = matrix_transpose(y)
+    return live(triangle(negative(matmul(matmul(yt, triangle(g, lower)), yt)), lower), g)
+
+
+triangular_inverse.pushforward(
+    0,
+    lambda t, y, a, *, lower: negative(matmul(matmul(y, triangle(t, lower)), y)),
+    _triangular_inverse_adjoint,
+    ("y",),
+)
+triangular_inverse.batching(lambda size, batched, a, *, lower: triangular_inverse(a, lower=lower))
+
+
+@triangular_inverse.lowering
+def _(emit: Any, a: Any, *, lower: bool) -> Any:
+    eye = emit.iota(a.shape, a.ndim - 2) == emit.iota(a.shape, a.ndim - 1)
+    return emit.triangular_solve(a, emit.convert(eye, a.dtype), left=True, lower=lower)
+
+
 # -------------------------------------------------------------------------------------- cholesky
 
 cholesky = Primitive("cholesky", lambda a, *, upper=False: np.linalg.cholesky(a, upper=upper))
 
 
+def _lower_half(n: int, diagonal: float, dtype: Any) -> np.ndarray:
+    """A number on the diagonal, twice that below it and zeros above."""
+    mask = np.tri(n, dtype=dtype) * dtype.type(2 * diagonal)
+    mask[np.diag_indices(n)] = diagonal
+    return mask
+
+
 def _halved(x: Any) -> Any:
     """Return the lower triangle with half of the diagonal (Murray's Phi)."""
-    n = shape_of(x)[-1]
-    half = np.tri(n)
-    half[np.diag_indices(n)] = 0.5
-    return multiply(triangle(x, True), half.astype(real_dtype(x)))
+    return multiply(x, _lower_half(shape_of(x)[-1], 0.5, real_dtype(x)))
 
 
 def real_dtype(x: Any) -> np.dtype:
@@ -308,17 +363,88 @@ def conjugated(x: Any) -> Any:
 
 
 def _cholesky_adjoint(g: Any, y: Any, a: Any, *, upper: bool = False) -> Any:
-    # Inner products of complex matrices are taken with conjugates here, cotangents without.
-    g = conjugated(g)
-    factor = y
     if upper:
-        factor, g = conjugate_transpose(y), conjugate_transpose(g)
-    factor = conjugated(factor)
-    p = _halved(matmul(matrix_transpose(factor), g))
-    s = triangular_solve(factor, p, lower=True, transposed=True)
-    s = matrix_transpose(s)
-    s = triangular_solve(conjugated(factor), s, lower=True, transposed=True)
-    return live(conjugated(hermitian(matrix_transpose(s))), g)
+        # The lower factor is the conjugate transpose, and a cotangent of it that of the cotangent.
+        y, g = conjugate_transpose(y), conjugate_transpose(g)
+    return live(cholesky_pullback(g, y), g)
+
+
+def _steps(n: int) -> list[slice]:
+    count = -(-n // PANEL)
+    edges = [n * k // count for k in range(count + 1)]
+    return [slice(*edge) for edge in pairwise(edges)]
+
+
+def _cholesky_pullback(g: Any, y: Any) -> Any:
+    inverse = _inverse_of_lower(y)
+    yh, back = y.swapaxes(-1, -2), inverse.swapaxes(-1, -2)
+    if y.dtype.kind == "c":
+        # Inner products of complex matrices are taken with conjugates here, cotangents without.
+        g, yh, back = g.conj(), yh.conj(), back.conj()
+    n = y.shape[-1]
+    shape = np.broadcast_shapes(g.shape, y.shape)
+    p, u = (np.empty(shape, np.result_type(g, y)) for _ in range(2))
+    panels = _steps(n)
+    # All three products are of triangular matrices: what is zero is left out.
+    for i in panels:
+        for j in panels:
+            if j.start <= i.start:
+                np.matmul(yh[..., i, i.start :], g[..., i.start :, j], out=p[..., i, j])
+        # Half of Phi, since the result is added to its adjoint.
+        p[..., i, : i.start] *= 0.5
+        p[..., i, i] *= _lower_half(i.stop - i.start, 0.25, p.real.dtype)
+    for i in panels:
+        for j in panels:
+            if j.start <= i.start:
+                k = slice(j.start, i.stop)
+                np.matmul(p[..., i, k], inverse[..., k, j], out=u[..., i, j])
+    for i in panels:
+        for j in panels:
+            k = slice(max(i.start, j.start), n)
+            np.matmul(back[..., i, k], u[..., k, j], out=p[..., i, j])
+    if p.dtype.kind == "c":
+        return p.conj() + p.swapaxes(-1, -2)
+    return p + p.swapaxes(-1, -2)
+
+
+# A primitive beside the formula, which would multiply many zeros. It is the transpose of the
+# tangent map of `cholesky`, in `g`.
+cholesky_pullback = Primitive("cholesky_pullback", _cholesky_pullback)
+
+
+def _cholesky_pullback_tangent(t: Any, k: Any, g: Any, y: Any) -> Any:
+    t, g = triangle(t, True), conjugated(g)
+    inverse = triangular_inverse(y, lower=True)
+    back, th = conjugate_transpose(inverse), conjugate_transpose(t)
+    s = matmul(back, matmul(_halved(matmul(conjugate_transpose(y), g)), inverse))
+    moved = matmul(back, matmul(_halved(matmul(th, g)), inverse))
+    moved = subtract(moved, matmul(back, matmul(th, s)))
+    return conjugated(hermitian(subtract(moved, matmul(matmul(s, t), inverse))))
+
+
+cholesky_pullback.linear(0, lambda h, k, g, y: live(_cholesky_tangent(h, y, y), h), (1,))
+cholesky_pullback.pushforward(1, _cholesky_pullback_tangent)
+
+
+@cholesky_pullback.batching
+def _(size: int, batched: tuple[bool, ...], g: Any, y: Any) -> Any:
+    return cholesky_pullback(*aligned(size, batched, g, y))
+
+
+@cholesky_pullback.lowering
+def _(emit: Any, g: Any, y: Any) -> Any:
+    g, y = emitted(emit, g, y)
+    g = emitted_conjugate(emit, g)
+
+    def adjoint(x: Any) -> Any:
+        return emit.matrix_transpose(emitted_conjugate(emit, x))
+
+    n = y.shape[-1]
+    mask = emit.constant(_lower_half(n, 0.25, np.empty(0, y.dtype).real.dtype))
+    p = emitted_product(emit, adjoint(y), g) * emit.convert(mask, y.dtype)
+    how: dict[str, Any] = {"left": True, "lower": True, "transpose": "adjoint"}
+    s = adjoint(emit.triangular_solve(y, adjoint(emit.triangular_solve(y, p, **how)), **how))
+    return emitted_conjugate(emit, s + adjoint(s))
 
 
 cholesky.pushforward(0, _cholesky_tangent, _cholesky_adjoint, ("y",))
