@@ -88,6 +88,7 @@ class Row:
     tool: str
     prepared: float = 0.0
     median: float = 0.0
+    best: float = 0.0
     runs: int = 0
     remark: str = ""
 
@@ -151,6 +152,7 @@ def measured(
                 **row,
                 prepared=sum(spent.get("prepare", ())),
                 median=statistics.median(times),
+                best=min(times),
                 runs=len(times),
                 remark=complaint,
             )
@@ -159,7 +161,7 @@ def measured(
 def _shown(rows: Sequence[Row]) -> Iterator[str]:
     """A table of one evaluation at one size: functions, tools, times, ratios to the first tool."""
     yield f"{rows[0].evaluation}, {rows[0].size:,}"
-    yield f"  {'':<12}{'':<14}{'median':>10}{'/ first':>9}{'runs':>9}{'prepare':>10}"
+    yield f"  {'':<12}{'':<14}{'best':>10}{'median':>10}{'/ first':>9}{'runs':>9}{'prepare':>10}"
     first: dict[str, float] = {}
     for row in rows:
         head = f"  {row.function:<12}{row.tool:<14}"
@@ -168,8 +170,8 @@ def _shown(rows: Sequence[Row]) -> Iterator[str]:
             continue
         own = first.setdefault(row.function, row.median) or 1e-9
         yield (
-            f"{head}{seconds(row.median):>10}{row.median / own:>9.2f}{row.runs:>9,}"
-            f"{seconds(row.prepared):>10}"
+            f"{head}{seconds(row.best):>10}{seconds(row.median):>10}"
+            f"{row.median / own:>9.2f}{row.runs:>9,}{seconds(row.prepared):>10}"
         )
 
 

@@ -73,15 +73,21 @@ def sparse(blocks: Any, slopes: Any, counts: tuple[int, int], observed: Any) -> 
     """
     cameras, points = counts
     p = len(slopes)
-    weights = CAMERA * cameras + 3 * points + np.arange(p)
-    columns = np.empty((p, 2, BLOCK), int)
+    own = CAMERA * cameras + 3 * points + np.arange(p, dtype=np.int32)
+    cols = np.empty(2 * BLOCK * p + p, np.int32)
+    columns = cols[:-p].reshape(p, 2, BLOCK)
     columns[:, :, :CAMERA] = (CAMERA * observed[:, :1] + np.arange(CAMERA))[:, None]
     of_points = CAMERA * cameras + 3 * observed[:, 1:] + np.arange(3)
     columns[:, :, CAMERA:-1] = of_points[:, None]
-    columns[:, :, -1] = weights[:, None]
-    lengths = np.concatenate([[0], np.full(2 * p, BLOCK), np.ones(p, int)])
-    cols = np.concatenate([columns.ravel(), weights])
-    return np.cumsum(lengths), cols, np.concatenate([np.ravel(blocks), slopes])
+    columns[:, :, -1] = own[:, None]
+    cols[-p:] = own
+    rows = np.empty(3 * p + 1, np.int32)
+    rows[: 2 * p] = np.arange(0, 2 * p * BLOCK, BLOCK)
+    rows[2 * p :] = 2 * p * BLOCK + np.arange(p + 1)
+    vals = np.empty(cols.size)
+    vals[:-p].reshape(blocks.shape)[...] = blocks
+    vals[-p:] = slopes
+    return rows, cols, vals
 
 
 def read(given: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -82,11 +82,6 @@ def determinant(a: Any) -> Any:
     return det.determinant(np, a)
 
 
-def polynomial(n: int) -> Callable[[Any], Any]:
-    # The powers do not depend on x: a replay has them as constants, like any compiled program.
-    return lambda x: llsq.primal(np, x, *llsq.data(n, x.shape[0]))
-
-
 def forward(f: Callable[[Any], Any], x: Any) -> Any:
     """The gradient at a list of numbers, one direction after the other."""
     return [autodiff.jvp(f, (x,), (t,))[1] for t in numpy.eye(len(x)).tolist()]
@@ -151,6 +146,12 @@ class Ways:
         jacobian()
         return jacobian
 
+    def polynomial(self, x: Any, n: int) -> tuple[Any, ...]:
+        """The function, and its arguments: a replay has powers that do not depend on x inside."""
+        if self.jit is None:
+            return lambda *args: llsq.primal(np, *args), x, *llsq.data(n, len(x))
+        return lambda x: llsq.primal(np, x, *llsq.data(n, x.shape[0])), x
+
     def ht_objective(self, hand: ht.Hand, theta: Any, us: Any) -> Timed:
         return self.ready(lambda theta, us: ht.distances(np, hand, theta, us), theta, us)
 
@@ -190,8 +191,8 @@ class Ways:
                 "gradient": lambda x: gradient(lse_primal, x),
             },
             "llsq": {
-                "primal": lambda x, n: ready(polynomial(n), x),
-                "gradient": lambda x, n: gradient(polynomial(n), x),
+                "primal": lambda x, n: ready(*self.polynomial(x, n)),
+                "gradient": lambda x, n: gradient(*self.polynomial(x, n)),
             },
             "det": {
                 "primal": lambda a: ready(determinant, a),
