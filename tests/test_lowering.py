@@ -275,3 +275,40 @@ def test_lu_is_lapacks():
     factors, pivots = scipy_linalg.lu_factor(a)
     np.testing.assert_allclose(run(lambda e, a: e.lu(a)[0], a), factors)
     np.testing.assert_array_equal(run(lambda e, a: e.lu(a)[1], a), pivots)
+
+
+# --- one function of machine code --------------------------------------------------------------
+
+
+def test_a_small_program_is_one_function():
+    emit = Emitter()
+    x = emit.argument((2,), "float64")
+    y = emit.unary("sine", x)
+    text = emit.module([y, y + x], together=True)
+    assert text.count("func.func") == 2
+    assert text.count('xla_cpu_small_call = "true"') == 1
+    executable = autodiff.xla.Executable(
+        autodiff.lowering.Program([v := Variable(0, (3,), "f8")], [], [], [], [v, v])
+    )
+    assert "xla_cpu_small_call" in executable.text
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda e, a: e.sort(a),
+        lambda e, a: e.argsort(a),
+        lambda e, a: e.dot_general(a, a, contract=((1,), (0,))),
+        lambda e, a: e.solve(a, a),
+        lambda e, a: e.while_loop(
+            lambda e, v: e.compare(e.number(v[0]) or 0.0, 1.0, "LT"),
+            lambda e, v: [e.dot_general(v[0], v[0], contract=((1,), (0,)))],
+            [a],
+        )[0],
+    ],
+    ids=["sort", "argsort", "product", "solve", "loop"],
+)
+def test_libraries_are_called_from_a_schedule(build):
+    emit = Emitter()
+    y = build(emit, emit.argument((4, 4), "float64"))
+    assert "xla_cpu_small_call" not in emit.module([y], together=True)

@@ -15,6 +15,7 @@ raise; the recording call, which is eager, does; later calls clamp on reading an
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 import struct
@@ -68,6 +69,13 @@ _REAL_ONLY = frozenset(
 )
 
 _NAME = re.compile(r"%\w+")
+
+# Says to XLA's CPU compiler that a function is small.
+_ONE = '{mhlo.frontend_attributes = {inlineable = "false", xla_cpu_small_call = "true"}}'
+
+# Functions of a library, to XLA's CPU compiler, and products that small are none.
+_LIBRARY = re.compile(r"custom_call|stablehlo\.(sort|fft|convolution|cholesky|triangular_solve)")
+_TINY = frozenset((m, n) for m in (1, 2, 3) for n in (1, 2, 3))
 
 
 def element_type(dtype: npt.DTypeLike) -> str:
@@ -294,6 +302,8 @@ class Emitter:
         # Of the names in a region, which must differ from those around it.
         self._prefix = prefix
         self._regions = 0
+        # Shapes of products of matrices, which XLA's CPU compiler leaves to a library.
+        self.products: list[Shape] = []
         self.out: Any = None
         self.arguments: list[Value] = []
         self.lines: list[str] = []
@@ -313,16 +323,34 @@ class Emitter:
         self.arguments.append(value)
         return value
 
-    def module(self, outputs: Sequence[Value]) -> str:
-        """The text of the whole program, which returns `outputs`."""
+    def module(self, outputs: Sequence[Value], together: bool = False) -> str:
+        """The text of the whole program, which returns `outputs`.
+
+        With `together`, XLA's CPU compiler makes one function of machine code of it, instead of
+        one for each fusion and a schedule that calls them: right for small arrays. It is not done
+        where the program calls a library, which XLA does only from a schedule.
+        """
         arguments = ", ".join(f"{v.name}: {type_text(v.shape, v.dtype)}" for v in self.arguments)
         types = ", ".join(type_text(v.shape, v.dtype) for v in outputs)
         names = ", ".join(v.name for v in outputs)
         body = "\n".join("    " + line for line in self._needed(outputs))
         returned = f"return {names} : {types}" if outputs else "return"
+        head = "func.func public @main"
+        if together and outputs and not self.products and not _LIBRARY.search(body):
+            given = ", ".join(v.name for v in self.arguments)
+            taken = ", ".join(type_text(v.shape, v.dtype) for v in self.arguments)
+            count = len(outputs)
+            made = ", ".join(f"%r#{k}" for k in range(count)) if count > 1 else "%r"
+            head = (
+                f"func.func public @main({arguments}) -> ({types}) {{\n"
+                f"    {f'%r:{count}' if count > 1 else '%r'} = func.call @all({given}) {_ONE} : "
+                f"({taken}) -> ({types})\n"
+                f"    return {made} : {types}\n  }}\n"
+                "  func.func private @all"
+            )
         return (
             "module @autodiff {\n"
-            f"  func.func public @main({arguments}) -> ({types}) {{\n"
+            f"  {head}({arguments}) -> ({types}) {{\n"
             + (body + "\n" if body else "")
             + f"    {returned}\n  }}\n}}"
         )
@@ -422,7 +450,9 @@ class Emitter:
 
     def _child(self) -> Emitter:
         self._regions += 1
-        return Emitter(f"{self._prefix}r{self._regions}_")
+        child = Emitter(f"{self._prefix}r{self._regions}_")
+        child.products = self.products
+        return child
 
     def _region(self, like: Sequence[Value], write: Callable[..., Sequence[Any]]) -> str:
         """The text of a region whose arguments are like `like`; ``write(emit, values)``."""
@@ -1039,6 +1069,13 @@ class Emitter:
             *(n for k, n in enumerate(b.shape) if k not in bb and k not in bc),
         )
         batching = f"batching_dims = {ab} x {bb}, " if ab else ""
+        sizes = [a.shape[k] for k in ac]
+        many = math.prod(sizes)
+        if many > 1 and not (a.shape in _TINY and b.shape in _TINY):
+            rows = a.size // max(1, many * math.prod(a.shape[k] for k in ab))
+            columns = b.size // max(1, many * math.prod(b.shape[k] for k in bb))
+            if (rows > 1 and columns > 1) or (a.ndim + b.ndim - 2 * len(ab) > 3):
+                self.products.append(shape)
         return self._line(
             f"stablehlo.dot_general {a.name}, {b.name}, {batching}contracting_dims = {ac} x {bc}",
             f"({type_text(a.shape, a.dtype)}, {type_text(b.shape, b.dtype)}) -> "
@@ -1528,7 +1565,7 @@ def _comparator(dtype: np.dtype) -> str:
 # ---------------------------------------------------------------------------------- whole programs
 
 
-def lower(program: Any, packing: Any = None) -> str:
+def lower(program: Any, packing: Any = None, together: bool = False) -> str:
     """The StableHLO text of a program: a pure function, the same text for the same program.
 
     Parameters
@@ -1539,6 +1576,8 @@ def lower(program: Any, packing: Any = None) -> str:
     packing : Packing, optional
         How several arguments and results travel in one array each (see
         `autodiff.lowering.packing`).
+    together : bool
+        See `Emitter.module`.
 
     Returns
     -------
@@ -1572,7 +1611,7 @@ def lower(program: Any, packing: Any = None) -> str:
             known[v.number] = emit.constant(array, v.dtype)
     _steps(emit, program, known)
     results = [known[v.number] for v in program.results]
-    return emit.module(results if packing is None else packing.packed(emit, results))
+    return emit.module(results if packing is None else packing.packed(emit, results), together)
 
 
 def _steps(emit: Emitter, program: Any, known: dict[int, Value]) -> None:

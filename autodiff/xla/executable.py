@@ -77,15 +77,22 @@ class Executable:
     name = "xla"
 
     def __init__(self, program: Program, xla: Xla | None = None):
-        self.xla = open_xla() if xla is None else xla
         self.variables = passed(program)
         self.results = program.results
         self.packing = Packing(self.variables, self.results)
-        self.text = lower(program, self.packing)
         large = any(v.size > LARGE_ELEMENTS for v in self.variables) or any(
             v.size > LARGE_ELEMENTS for step in program.steps for v in step.outputs
         )
-        self.executable = self.xla.compile(self.text, large)
+        self.text = lower(program, self.packing, together=not large)
+        self.xla = open_xla(large) if xla is None else xla
+        try:
+            self.executable = self.xla.compile(self.text, large)
+        except Exception:
+            if large:
+                raise
+            # Something in it cannot be part of one function: the compiler has not said what can.
+            self.text = lower(program, self.packing)
+            self.executable = self.xla.compile(self.text, large)
         slots = self.packing.result_slots
         self._run = self.xla.runner(self.executable, [(s.shape, s.dtype) for s in slots])
         given = {v.number for v in self.variables}

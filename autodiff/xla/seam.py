@@ -3,7 +3,8 @@
 | taken                                     | for                                                |
 |-------------------------------------------|----------------------------------------------------|
 | ``jaxlib.version.__version__``            | the gate: 0.10.x to 0.12.x                         |
-| ``xla_client.make_cpu_client``            | the CPU client, one a process                      |
+| ``xla_client.make_cpu_client``            | the CPU clients, two a process                     |
+| the environment's ``PJRT_NPROC``          | how many threads a client's runs may use           |
 | ``client.local_devices``                  | its device                                         |
 | ``client.compile_and_load``               | StableHLO text to an executable                    |
 | ``xla_client.CompileOptions``             | how hard to optimise                               |
@@ -37,6 +38,9 @@ __all__ = ["Unavailable", "Xla", "available", "open_xla"]
 
 OLDEST, NEWEST = (0, 10), (0, 12)
 
+# Read by XLA when a client is made.
+_THREADS = "PJRT_NPROC"
+
 
 class Unavailable(RuntimeError):
     """XLA cannot be used in this process; the message says why."""
@@ -57,11 +61,16 @@ class _Description:
 class Xla:
     """XLA for the CPU in this process.
 
+    Parameters
+    ----------
+    threads : int, optional
+        How many threads a run may use; by default as many as there are processors.
+
     Threads may share it: compiling and running are thread-safe in XLA, and release the GIL. It does
     not survive a fork (its worker threads are gone in the child): see `alive`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None = None) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
         try:
             import jaxlib.version
@@ -74,13 +83,21 @@ class Xla:
 
         self._jax = _jax
         self._xla_client = xla_client
-        self.client = xla_client.make_cpu_client(asynchronous=False)
+        before = os.environ.get(_THREADS)
+        if threads is not None:
+            os.environ[_THREADS] = str(threads)
+        try:
+            self.client = xla_client.make_cpu_client(asynchronous=False)
+        finally:
+            if threads is not None:
+                if before is None:
+                    del os.environ[_THREADS]
+                else:
+                    os.environ[_THREADS] = before
         self.device = self.client.local_devices()[0]
         self.devices = _jax.DeviceList((self.device,))
         self.alive = True
-        self._lapack = False
         self._quick: list[tuple[str, Any]] = [("xla_cpu_use_fusion_emitters", False)]
-        self._lock = threading.Lock()
 
         devices = self.devices
 
@@ -102,7 +119,7 @@ class Xla:
         time that its fusion compiler takes, which doubles that of a small program.
         """
         if "@lapack_" in text:
-            self._register_lapack()
+            _register_lapack(self._xla_client)
         options = self._xla_client.CompileOptions()
         if not large:
             debug = options.executable_build_options.debug_options
@@ -116,20 +133,6 @@ class Xla:
         # 0.12 has no such choice any more.
         self._quick = []
         return self.compile(text, large)
-
-    def _register_lapack(self) -> None:
-        with self._lock:
-            if self._lapack:
-                return
-            from jaxlib.cpu import _lapack
-
-            _lapack.initialize()
-            for name, target in _lapack.registrations().items():
-                if name.endswith("_ffi"):
-                    self._xla_client.register_custom_call_target(
-                        name, target, platform="cpu", api_version=1
-                    )
-            self._lapack = True
 
     def device_array(self, x: np.ndarray) -> Any:
         """A device array over the memory of a C-contiguous ndarray.
@@ -195,32 +198,54 @@ def check_version(version: str) -> None:
 
 
 _lock = threading.Lock()
-_xla: Xla | None = None
+# For small arrays, and for large ones, where several threads are worth their while. With one
+# thread XLA schedules one thing after the other, which is many times faster where things are small.
+_opened: dict[bool, Xla] = {}
 _reason: str | None = None
+_lapack: list[str] = []
 
 
-def open_xla() -> Xla:
+def open_xla(large: bool = False) -> Xla:
     """XLA in this process, made at the first call.
+
+    Parameters
+    ----------
+    large : bool
+        A client whose runs may use all processors, which is worth it for large arrays.
 
     Raises
     ------
     Unavailable
         jaxlib is missing or of an unknown version, or this is a child forked after XLA had started.
     """
-    global _xla, _reason
-    xla = _xla
+    global _reason
+    xla = _opened.get(large)
     if xla is not None and xla.alive:
         return xla
     with _lock:
         if _reason is not None:
             raise Unavailable(_reason)
-        if _xla is None:
+        if large not in _opened:
             try:
-                _xla = Xla()
+                _opened[large] = Xla(None if large else 1)
             except Unavailable as error:
                 _reason = str(error)
                 raise
-        return _xla
+        return _opened[large]
+
+
+def _register_lapack(xla_client: Any) -> None:
+    """Tell XLA where LAPACK's functions are, once in a process."""
+    with _lock:
+        if _lapack:
+            return
+        from jaxlib.cpu import _lapack as functions
+
+        functions.initialize()
+        for name, target in functions.registrations().items():
+            if name.endswith("_ffi"):
+                xla_client.register_custom_call_target(name, target, platform="cpu", api_version=1)
+                _lapack.append(name)
 
 
 def available() -> bool:
@@ -235,8 +260,9 @@ def available() -> bool:
 def _after_fork() -> None:
     global _lock, _reason
     _lock = threading.Lock()
-    if _xla is not None:
-        _xla.alive = False
+    if _opened:
+        for xla in _opened.values():
+            xla.alive = False
         _reason = (
             "XLA was started before this process was forked, and its threads were not: "
             "use the start method 'spawn', or call nothing compiled before forking"
