@@ -17,7 +17,6 @@ when it has one axis.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,7 +40,7 @@ from autodiff.primitives.shapes import reshape, transpose
 
 # Triangular systems are solved in blocks of this size; blocks are inverted from leaves of that one.
 BLOCK, LEAF = 64, 32
-# Products of triangular matrices are made of panels of this size.
+# The gradient of a Cholesky factor is taken by halves down to this size.
 PANEL = 128
 
 
@@ -369,42 +368,48 @@ def _cholesky_adjoint(g: Any, y: Any, a: Any, *, upper: bool = False) -> Any:
     return live(cholesky_pullback(g, y), g)
 
 
-def _steps(n: int) -> list[slice]:
-    count = -(-n // PANEL)
-    edges = [n * k // count for k in range(count + 1)]
-    return [slice(*edge) for edge in pairwise(edges)]
+def _adjoint(x: np.ndarray) -> np.ndarray:
+    x = x.swapaxes(-1, -2)
+    return x.conj() if x.dtype.kind == "c" else x
+
+
+def _pull_back(y: Any, g: Any, inverse: Any, out: np.ndarray) -> None:
+    """Write what `g` of the factor `y` becomes, by halves, so that zeros are left out.
+
+    The inverse of `y` is None where it is not known.
+    """
+    n = y.shape[-1]
+    if n <= PANEL:
+        if inverse is None:
+            inverse = _inverse_of_lower(y)
+        p = _adjoint(y) @ g
+        # Half of Phi, since the result is added to its adjoint.
+        p *= _lower_half(n, 0.25, p.real.dtype)
+        s = _adjoint(inverse) @ (p @ inverse)
+        np.add(s, _adjoint(s), out=out)
+        return
+    first, last = slice(0, n // 2), slice(n // 2, n)
+    low, block = y[..., last, first], out[..., last, last]
+    known = inverse is not None
+    inner = inverse[..., first, first] if known else _inverse_of_lower(y[..., first, first])
+    outer = inverse[..., last, last] if known else None
+    _pull_back(y[..., last, last], g[..., last, last], outer, block)
+    x = block @ low
+    x *= -2.0
+    x += g[..., last, first]
+    x = x @ inner
+    np.multiply(x, 0.5, out=out[..., last, first])
+    x = _adjoint(x)
+    np.multiply(x, 0.5, out=out[..., first, last])
+    _pull_back(y[..., first, first], g[..., first, first] - x @ low, inner, out[..., first, first])
 
 
 def _cholesky_pullback(g: Any, y: Any) -> Any:
-    inverse = _inverse_of_lower(y)
-    yh, back = y.swapaxes(-1, -2), inverse.swapaxes(-1, -2)
-    if y.dtype.kind == "c":
-        # Inner products of complex matrices are taken with conjugates here, cotangents without.
-        g, yh, back = g.conj(), yh.conj(), back.conj()
-    n = y.shape[-1]
-    shape = np.broadcast_shapes(g.shape, y.shape)
-    p, u = (np.empty(shape, np.result_type(g, y)) for _ in range(2))
-    panels = _steps(n)
-    # All three products are of triangular matrices: what is zero is left out.
-    for i in panels:
-        for j in panels:
-            if j.start <= i.start:
-                np.matmul(yh[..., i, i.start :], g[..., i.start :, j], out=p[..., i, j])
-        # Half of Phi, since the result is added to its adjoint.
-        p[..., i, : i.start] *= 0.5
-        p[..., i, i] *= _lower_half(i.stop - i.start, 0.25, p.real.dtype)
-    for i in panels:
-        for j in panels:
-            if j.start <= i.start:
-                k = slice(j.start, i.stop)
-                np.matmul(p[..., i, k], inverse[..., k, j], out=u[..., i, j])
-    for i in panels:
-        for j in panels:
-            k = slice(max(i.start, j.start), n)
-            np.matmul(back[..., i, k], u[..., k, j], out=p[..., i, j])
-    if p.dtype.kind == "c":
-        return p.conj() + p.swapaxes(-1, -2)
-    return p + p.swapaxes(-1, -2)
+    out = np.empty(np.broadcast_shapes(g.shape, y.shape), np.result_type(g, y))
+    # Inner products of complex matrices are taken with conjugates here, cotangents without.
+    whole = out.dtype.kind == "c"
+    _pull_back(y, g.conj() if whole else g, None, out)
+    return out.conj() if whole else out
 
 
 # A primitive beside the formula, which would multiply many zeros. It is the transpose of the
