@@ -415,10 +415,9 @@ def test_gradients_are_jaxs(dtype):
 # --- XLA ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (2, 3, 3)])
 @pytest.mark.parametrize("dtype", KINDS)
-def test_lowering_of_eigenvalues(shape, dtype):
-    a = matrix(shape, dtype)
+def test_lowering_of_eigenvalues(dtype):
+    a = matrix((2, 3, 3), dtype)
     for uplo in ("L", "U"):
         check_lowering(lambda x, u=uplo: linalg.eigvalsh(x, u), a, reverse=uplo == "L")
         for k in range(2):
@@ -433,8 +432,7 @@ def test_lowering_of_eigenvalues(shape, dtype):
         check_lowering(part(linalg.eig, k), a, tolerance=1e-10)
 
 
-@pytest.mark.parametrize("shape", [(3, 3), (4, 2), (2, 2, 3)])
-@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("shape, dtype", [((3, 3), complex), ((4, 2), float), ((2, 2, 3), complex)])
 def test_lowering_of_svd_and_qr(shape, dtype):
     a = matrix(shape, dtype)
     check_lowering(linalg.svdvals, a, tolerance=1e-11)
