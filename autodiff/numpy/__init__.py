@@ -52,7 +52,7 @@ from autodiff.numpy.reducing import *  # noqa: F403 - as above
 from autodiff.numpy.shaping import *  # noqa: F403 - as above
 
 # NumPy's packages that have a twin here.
-_SUBMODULES = ("fft", "linalg", "polynomial", "random")
+_SUBMODULES = ("fft", "linalg", "polynomial", "random", "testing")
 
 # Names that are rarely used, and their modules, which are imported when one of them is.
 _LATER = {
@@ -78,7 +78,7 @@ _LATER = {
         "triu_indices_from",
         "unravel_index",
     ),
-    "spacing": ("c_", "geomspace", "logspace", "r_"),
+    "grids": ("c_", "geomspace", "logspace", "r_"),
     "mapping": ("apply_along_axis", "apply_over_axes", "vectorize"),
     "sets": (
         "intersect1d",
@@ -136,14 +136,14 @@ def _come_later(module: str, name: str) -> Callable[..., Any]:
 
 
 for _name, _module in _HOME.items():
-    if hasattr(getattr(_numpy, _name, None), "_implementation"):
+    if hasattr(getattr(_numpy, _name), "_implementation"):
         register_array_function(getattr(_numpy, _name), _come_later(_module, _name))
 
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
         return importlib.import_module(f"autodiff.numpy.{name}")
-    if name in _HOME and hasattr(_numpy, name):
+    if name in _HOME:
         found = getattr(importlib.import_module(f"autodiff.numpy.{_HOME[name]}"), name)
         globals()[name] = found
         return found

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from autodiff._kernels.tracer import Tracer, shape_of
+from autodiff._kernels.tracer import Tracer, holds_tracer, shape_of
+from autodiff.errors import UnsupportedFunctionError
 from autodiff.numpy.creation import writable_handle
 from autodiff.numpy.overloading import declares
 
-__all__ = ["ndarray", "ndenumerate"]
+__all__ = ["ndarray", "ndenumerate", "nditer"]
 
 
 class _ArrayType(type):
@@ -83,6 +84,25 @@ class ndenumerate(metaclass=_EnumerationType):
 
     def __next__(self) -> tuple[tuple[int, ...], Any]:
         return next(self._pairs)
+
+
+class _LoopType(type):
+    """The class of `nditer`, of which NumPy's own are instances."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, np.nditer)
+
+    def __call__(cls, op: Any, *args: Any, **kwargs: Any) -> Any:
+        if holds_tracer(op):
+            raise UnsupportedFunctionError(
+                "np.nditer was given a traced value: it iterates over memory. Write a loop over "
+                "x, x.flat or np.ndenumerate(x)."
+            )
+        return np.nditer(op, *args, **kwargs)
+
+
+class nditer(metaclass=_LoopType):
+    """NumPy's iterator over plain arrays; traced ones are refused."""
 
 
 declares(np.ndarray, np.ndenumerate)

@@ -16,7 +16,7 @@ import numpy as np
 
 from autodiff import numpy as twins
 from autodiff._kernels.tracer import registered_array_functions
-from autodiff.numpy.overloading import DECLARED, REFUSED
+from autodiff.numpy.overloading import DECLARED, REFUSED, declares, refuses
 from autodiff.primitives.table import NONE, ROWS
 
 __all__ = ["MODULES", "Entry", "entries", "kind_of", "public_callables", "report"]
@@ -67,6 +67,9 @@ def _import_all() -> None:
         getattr(twins, name)
     for module in MODULES[1:]:
         importlib.import_module(module.replace("numpy", "autodiff.numpy"))
+    # NumPy's own code, which calls what is registered. (`row_stack` ends with NumPy 2.5.)
+    declares(*(getattr(np, name) for name in ("poly1d", "row_stack") if hasattr(np, name)))
+    refuses("it is a setting, and takes no arrays", np.polynomial.set_default_printstyle)
 
 
 _WITHOUT = {row.name for row in ROWS if row.module == "numpy" and row.kind == NONE}

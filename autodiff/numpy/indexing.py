@@ -216,6 +216,8 @@ def putmask(a: Any, /, mask: Any, values: Any) -> None:
     """Write values where a mask holds; values are taken at the same places, repeated as needed."""
     a = _writable(a, "putmask")
     values = ravel(operand(values))
+    if size_of(values) == 0:
+        return
     values = indexing.take(values, np.arange(size_of(a)) % size_of(values), axis=0)
     values = shapes.reshape(indexing.cast_for(values, dtype_of(a)), shape=shape_of(a))
     a[...] = choose_between(operand(mask), values, a)
@@ -492,7 +494,13 @@ def unique(
 def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
     """Return the sums of the weights that fall into each bin."""
     x = operand(x)
+    if ndim_of(x) == 0 or (weights is not None and ndim_of(operand(weights)) == 0):
+        raise ValueError("object of too small depth for desired array")
+    if ndim_of(x) > 1:
+        raise ValueError("object too deep for desired array")
     n = size_of(x)
+    if weights is not None and shape_of(operand(weights)) != (n,):
+        raise ValueError("The weights and list don't have the same length.")
     length = int(minlength)
     if n:
         top = int(reductions.max(x)) + 1

@@ -17,7 +17,14 @@ from autodiff._kernels.tracer import (
 from autodiff.numpy.creation import arange, array, astype, cast, linspace, writable_handle
 from autodiff.numpy.overloading import operand, overloads
 from autodiff.numpy.reducing import any as some
-from autodiff.numpy.shaping import concatenate, expand_dims, moveaxis, swapaxes, transpose
+from autodiff.numpy.shaping import (
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    moveaxis,
+    swapaxes,
+    transpose,
+)
 from autodiff.primitives.elementwise import divide, equal, log10, multiply, power, sign
 
 __all__ = ["c_", "geomspace", "logspace", "r_"]
@@ -123,8 +130,6 @@ def _in_dtype(x: Any, dtype: Any) -> Any:
 
 
 def _stretched(x: Any, shape: tuple[int, ...]) -> Any:
-    from autodiff.numpy.shaping import broadcast_to
-
     return broadcast_to(x, shape)
 
 
