@@ -557,7 +557,7 @@ def cond(x: Any, p: Any = None) -> Any:
     return _scalar(select(infinite, np.inf, select(broken, np.nan, y)))
 
 
-@overloads(np.linalg.matrix_rank)
+@overloads(np.linalg.matrix_rank, derivative=False)
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
     """Return the ranks of matrices, which have no derivative.
 
