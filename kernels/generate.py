@@ -574,11 +574,6 @@ def header(table):
             + "    OP_COUNT\n};\n",
             array("const char *const", "op_name[OP_COUNT]", [f'"{row.name}"' for row in rows]),
             array("const unsigned char", "op_nin[OP_COUNT]", [len(row.operands) for row in rows]),
-            array(
-                "const unsigned char",
-                "op_differentiable[OP_COUNT]",
-                [int(any(row.derivatives)) for row in rows],
-            ),
             "/* What the derivative in operand k reads: 1 the first operand, 2 the second, 4 y. */",
             array(
                 "const unsigned char",

@@ -84,7 +84,6 @@ cdef extern from "elementwise.h" nogil:
     enum: AD_WORK
     const char *op_name[]
     const unsigned char op_nin[]
-    const unsigned char op_differentiable[]
     const unsigned char op_needs[][2]
     const signed char op_constant[][2]
     double op_partial(int op, int k, double a, double b, double y) noexcept
@@ -125,10 +124,6 @@ cdef unsigned char reads(int op, int k) noexcept nogil:
 
 cdef signed char constant(int op, int k) noexcept nogil:
     return op_constant[op][k]
-
-
-cdef bint differentiable(int op) noexcept nogil:
-    return op_differentiable[op]
 
 
 cdef bint has_kernel(int op, int k) noexcept nogil:

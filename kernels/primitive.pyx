@@ -87,7 +87,6 @@ cdef class Primitive:
         self.impl = impl
         self.multiple = multiple
         self.differentiable = differentiable
-        self.inline = False
         self.jointly = False
         self.linear_adjoints = {}
         self.tangents = {}
@@ -314,10 +313,6 @@ cdef class Elementwise(Primitive):
         """Tell whether operand `k` is one that the row can be differentiated in."""
         return k < self.nin and self.partial_functions[k] is not None
 
-    def partial_value(self, int k, y, tuple operands):
-        """Return the partial derivative in operand `k`."""
-        return self.partial_functions[k](y, *operands)
-
     def tangent(self, int k, t, y, tuple operands, dict params):
         function = self.partial_functions[k] if k < self.nin else None
         if function is None:
@@ -352,6 +347,11 @@ cdef class Elementwise(Primitive):
         """Accumulate along an axis, as the ufunc's method."""
         from autodiff._kernels.tracer import ufunc_method
         return ufunc_method(self, "accumulate", (x,) + arguments, keywords)
+
+    def reduceat(self, x, *arguments, **keywords):
+        """Reduce between indices, as the ufunc's method."""
+        from autodiff._kernels.tracer import ufunc_method
+        return ufunc_method(self, "reduceat", (x,) + arguments, keywords)
 
     def outer(self, a, b, **keywords):
         """Apply to all pairs of elements, as the ufunc's method."""

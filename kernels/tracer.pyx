@@ -26,7 +26,7 @@ from numpy cimport npy_intp
 
 import operator as python
 import sys
-from types import MethodType as BoundMethod
+from types import GenericAlias, MethodType as BoundMethod
 
 import numpy as np
 
@@ -109,10 +109,12 @@ cdef dict ufunc_functions = {}
 cdef dict ufunc_methods = {}
 cdef dict methods = {}
 cdef dict properties = {}
+cdef dict setters = {}
 cdef dict operators = {}
 cdef object getitem_function = None
 cdef object index_set_function = None
 cdef object cast_function = None
+cdef object ufunc_call_function = None
 cdef object numpy_namespace = None
 cdef object errors = None
 

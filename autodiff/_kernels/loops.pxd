@@ -4,7 +4,6 @@ cdef int count
 cdef int code_of(str name) except -2
 cdef unsigned char reads(int op, int k) noexcept nogil
 cdef signed char constant(int op, int k) noexcept nogil
-cdef bint differentiable(int op) noexcept nogil
 cdef bint has_kernel(int op, int k) noexcept nogil
 cdef bint has_loop(int op) noexcept nogil
 cdef double partial(int op, int k, double a, double b, double y) noexcept nogil

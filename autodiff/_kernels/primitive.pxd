@@ -22,7 +22,6 @@ cdef class Primitive:
     cdef public object impl
     cdef public bint multiple
     cdef public bint differentiable
-    cdef public bint inline
     cdef public object cut
     cdef public object for_complex
     cdef public object batch_rule

@@ -21,7 +21,6 @@ cdef class Trace:
     cdef int kind
 
     cdef object process(self, Primitive primitive, tuple operands, dict params)
-    cdef bint owns(self, object x)
 
 
 cdef class ReverseTrace(Trace):
@@ -83,4 +82,5 @@ cdef class Tracer:
     cdef object tangent
     cdef View view
     cdef long version
+    cdef bint frozen       # `setflags(write=False)`
     cdef bint boxed        # an array without axes, which NumPy writes in place; not a scalar

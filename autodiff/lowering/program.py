@@ -392,9 +392,6 @@ def from_recording(
         equation = pending.pop()
         if id(equation) in top:
             positions.append(len(steps))
-        if equation.body:
-            pending.extend(reversed(list(equation.body)))
-            continue
         steps.append(
             Step(
                 equation.primitive,

@@ -30,6 +30,7 @@ import numpy as _numpy
 
 from autodiff._kernels.tracer import register_array_function, register_namespace
 from autodiff.numpy import (
+    attributes,  # noqa: F401 - it registers ndarray's attributes
     classes,
     contracting,
     creation,

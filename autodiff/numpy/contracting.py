@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from autodiff._kernels.tracer import (
     Tracer,
+    lift,
+    mark_view,
     ndim_of,
     register_array_function,
     register_method,
@@ -62,9 +64,7 @@ def _traced(*operands: Any) -> bool:
     return any(holds_tracer(x) for x in operands)
 
 
-def _product(
-    name: str, primitive: Any, plain: Callable[..., Any], a: Any, b: Any, out: Any, keywords: Any
-) -> Any:
+def _product(name: str, primitive: Any, plain: Any, a: Any, b: Any, out: Any, keywords: Any) -> Any:
     """Return the product of two operands; keywords and `out` are the rare case."""
     if out is None and not keywords:
         return primitive(operand(a), operand(b))
@@ -627,7 +627,11 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     >>> np.diagonal(np.array([[1.0, 2.0], [3.0, 4.0]]))
     array([1., 4.])
     """
-    return primitives.diagonal(operand(a), offset=offset, axis1=axis1, axis2=axis2)
+    x = operand(a)
+    y = primitives.diagonal(x, offset=offset, axis1=axis1, axis2=axis2)
+    if not isinstance(x, Tracer):
+        return y
+    return mark_view(y if isinstance(y, Tracer) else lift(y), x, np.diagonal, offset, axis1, axis2)
 
 
 def trace(

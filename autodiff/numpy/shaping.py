@@ -125,7 +125,7 @@ def _in_memory(x: Any) -> Any:
     """The ndarray under a value (one lane of it), for its strides and flags."""
     lanes = 0
     while isinstance(x, Tracer):
-        trace = trace_of(x)
+        trace: Any = trace_of(x)
         if trace is None:
             x = lower(x)
             continue
@@ -172,13 +172,17 @@ def _reshaped(x: Any, shape: Any, order: Any = "C") -> Any:
         order = "F" if is_fortran(x) else "C"
     if order == "F":
         turned = shapes.reshape(shapes.transpose(x), shape=shape[::-1])
-        return shapes.transpose(turned)
+        return _view(shapes.transpose(turned), x, _in_fortran_order, shape)
     if order != "C":
         raise ValueError(f"order must be one of 'C', 'F' or 'A' (got {order!r})")
     return _view(shapes.reshape(x, shape=shape), x, "reshape", shape)
 
 
-def _view(y: Any, x: Any, kind: str, detail: Any) -> Any:
+def _in_fortran_order(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.reshape(x, shape, order="F")
+
+
+def _view(y: Any, x: Any, kind: Any, detail: Any) -> Any:
     """`y`, a view of `x` as in NumPy: what is written into one is seen in the other."""
     if not isinstance(x, Tracer):
         return y
@@ -373,8 +377,9 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 
 @overloads(np.broadcast_to)
 def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
-    """Return `array` broadcast to a shape."""
-    return shapes.broadcast_to(operand(array), shape=_ints(shape))
+    """Return `array` broadcast to a shape: a view that cannot be written."""
+    x, shape = operand(array), _ints(shape)
+    return _view(shapes.broadcast_to(x, shape=shape), x, np.broadcast_to, shape)
 
 
 @overloads(np.broadcast_arrays)
@@ -382,7 +387,12 @@ def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
     """Return the arrays broadcast against each other."""
     arrays = [operand(x) for x in args]
     shape = np.broadcast_shapes(*(shape_of(x) for x in arrays))
-    return tuple(x if shape_of(x) == shape else shapes.broadcast_to(x, shape=shape) for x in arrays)
+    return tuple(
+        x
+        if shape_of(x) == shape
+        else _view(shapes.broadcast_to(x, shape=shape), x, np.broadcast_to, shape)
+        for x in arrays
+    )
 
 
 @overloads(np.meshgrid)
@@ -840,4 +850,3 @@ register_method("repeat", repeat)
 register_method("tolist", _tolist)
 register_property("T", _transposed)
 register_property("mT", matrix_transpose)
-register_property("flat", ravel)

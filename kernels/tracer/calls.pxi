@@ -1,7 +1,7 @@
 # The common calls: a gradient or a jvp of one float or array; being inside a transform.
 
 
-def lone_gradient(f, tuple args, Py_ssize_t k, bint keep=False):
+def lone_gradient(f, tuple args, Py_ssize_t k):
     """Differentiate `f(*args)`, one number, in `args[k]`, a float or a float64 ndarray.
 
     Returns
@@ -19,6 +19,7 @@ def lone_gradient(f, tuple args, Py_ssize_t k, bint keep=False):
     cdef object y, g
     # A handle of its own: `f` may write into it, and the input has to stay what it is.
     adopt(mine, handle)
+    mine.boxed = handle.boxed
     ad_inside += 1
     try:
         if len(args) == 1:

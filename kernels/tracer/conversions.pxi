@@ -50,18 +50,26 @@ cdef object agree(Tracer t, str kind):
         raise error("TracerConversionError")(
             f"`{kind}()` of a value that `vmap` runs for many lanes at once; use NumPy functions "
             "on it instead")
-    if type(x) is Tracer:
-        x = concrete(x)
-    values = np.asarray(x).reshape(-1)
+    # Looked at without a trace first: where the lanes disagree nothing is to be guarded.
+    values = np.asarray(concrete_for_display(t)).reshape(-1)
     if kind == "bool":
         values = values.astype(bool)
     if values.size == 0:
         raise error("BatchError")(f"`{kind}()` of a value that vmap maps over no lanes")
     if not (values == values[0]).all():
-        raise error("BatchError")(
+        raise error("LanesDisagree")(
             f"the lanes of a `vmap` disagree: Python took `{kind}()` of a value that differs "
             "between them, so one branch cannot serve all. Write the choice with "
             "`np.where(condition, a, b)`, or loop over the lanes in Python.")
+    if type(x) is Tracer:
+        # Whoever records below guards that they agree, and on what.
+        x = primitives.by_name["reshape"](x, shape=shape_of(x)[:1])
+        if kind == "bool":
+            x = row_named("not_equal")(x, 0)
+        taken(methods["all"](row_named("equal")(x, get_item(<Tracer> x, 0)))
+              if type(x) is Tracer else True, "bool")
+        if type(x) is Tracer:
+            return taken(get_item(<Tracer> x, 0), kind)
     return convert(values[0], kind)
 
 
@@ -100,7 +108,7 @@ def concrete(x):
     if t.form == NUMBER:
         return np_float64(t.number)
     if t.trace.kind == BATCH:
-        raise error("BatchError")(
+        raise error("LanesDisagree")(
             "a value that differs between the lanes of a `vmap` decides a shape or an index that "
             "must be the same for all; write it with `np.where` or integer indices")
     value = concrete(t.payload)

@@ -66,7 +66,14 @@ cdef class Tracer:
                 "`autodiff.stop_gradient` or write it with supported functions")
         raise AttributeError(f"a traced value has no attribute {name!r}")
 
+    def __dir__(self):
+        return sorted({*object.__dir__(self), *methods, *properties})
+
     def __setattr__(self, str name, value):
+        function = setters.get(name)
+        if function is not None:
+            function(self, value)
+            return
         if name == "shape":
             raise AttributeError(
                 "a traced value cannot be reshaped in place; write `x = x.reshape(shape)`")
@@ -127,6 +134,9 @@ cdef class Tracer:
     def __iand__(self, other): return update(self, self & other)
     def __ior__(self, other): return update(self, self | other)
     def __ixor__(self, other): return update(self, self ^ other)
+
+    def __ilshift__(self, other): return update(self, self << other)
+    def __irshift__(self, other): return update(self, self >> other)
 
     def __lt__(self, other): return compare(LESS, self, other)
     def __le__(self, other): return compare(LESS_EQUAL, self, other)
@@ -254,6 +264,19 @@ cdef class Tracer:
             "instead of `X.dot(w)` for a plain `X`; SciPy's functions take traced values where "
             "they follow the array API standard and SCIPY_ARRAY_API=1 is set before SciPy is "
             "imported. Where no derivative should flow: `autodiff.stop_gradient(x)`.")
+
+    def __dlpack__(self, **keywords):
+        raise error("TracerConversionError")(
+            "a traced value cannot be handed to another library by DLPack, which would drop its "
+            "derivative in silence; give that function a derivative with `autodiff.primitive`, or "
+            "pass `autodiff.stop_gradient(x)`")
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    @classmethod
+    def __class_getitem__(cls, item):
+        return GenericAlias(cls, item)
 
     def __array_namespace__(self, *, api_version=None):
         return numpy_namespace

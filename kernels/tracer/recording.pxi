@@ -28,10 +28,9 @@ cdef class Equation:
     cdef public object source
     cdef public tuple region
     cdef public object primal
-    cdef public object body
 
     def __init__(self, Primitive primitive, tuple operands, dict params, tuple outputs,
-                 source=None, tuple region=(), primal=None, body=None):
+                 source=None, tuple region=(), primal=None):
         self.primitive = primitive
         self.operands = operands
         self.params = params
@@ -39,7 +38,6 @@ cdef class Equation:
         self.source = source
         self.region = region
         self.primal = primal
-        self.body = body
 
     def __repr__(self):
         return f"{', '.join(map(repr, self.outputs))} = {self.primitive.name}{self.operands}"
@@ -152,11 +150,10 @@ cdef class RecordTrace(Trace):
         cdef list payloads = []
         cdef list names = []
         cdef list outputs
-        cdef object x, y, body = None
+        cdef object x, y
         cdef Tracer t
         cdef Equation equation
         cdef bint weak
-        cdef Py_ssize_t start
         for x in operands:
             if type(x) is Tracer:
                 t = <Tracer> x
@@ -167,23 +164,6 @@ cdef class RecordTrace(Trace):
                 x = np.array(t.payload) if t.level == 0 else plain(t)
             payloads.append(x)
             names.append(self.snapshot(x) if isinstance(x, np_ndarray) else x)
-        if primitive.inline:
-            start = len(self.equations)
-            y = primitive.impl(*operands, **params)
-            body = self.equations[start:]
-            del self.equations[start:]
-            results = y if primitive.multiple else (y,)
-            outputs = []
-            for x in results:
-                if not self.owns(x):
-                    x = self.handle(x, self.new_var(x, False))
-                outputs.append(x)
-            equation = Equation(primitive, tuple(names), params,
-                                tuple([(<Tracer> x).tangent for x in outputs]),
-                                source_position(), current_region(),
-                                primal_of_sweep(), body)
-            self.equations.append(equation)
-            return tuple(outputs) if primitive.multiple else outputs[0]
         y = dispatch(primitive, tuple(payloads), params)
         if primitive.multiple:
             outputs = [self.handle(x, self.new_var(x, False)) for x in y]
@@ -195,7 +175,7 @@ cdef class RecordTrace(Trace):
         equation = Equation(primitive, tuple(names), params,
                             tuple([(<Tracer> x).tangent for x in outputs]),
                             source_position(), current_region(),
-                            primal_of_sweep(), None)
+                            primal_of_sweep())
         self.equations.append(equation)
         return tuple(outputs) if primitive.multiple else outputs[0]
 

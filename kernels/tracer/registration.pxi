@@ -18,14 +18,29 @@ def register_property(str name, function):
     properties[name] = function
 
 
+def register_setter(str name, function):
+    """Let `function(x, value)` answer ``x.name = value``."""
+    setters[name] = function
+
+
 def register_ufunc(ufunc, function):
     """Let `function` answer a ufunc (an object, or a name to be found later)."""
     ufunc_functions[ufunc] = function
 
 
 def register_ufunc_method(ufunc, str method, function):
-    """Let `function` answer `ufunc.method(…)`."""
-    ufunc_methods[(ufunc.__name__, method)] = function
+    """Let `function` answer `ufunc.method(…)`.
+
+    For all ufuncs that have no function of their own where `ufunc` is None: then the ufunc is its
+    first argument.
+    """
+    ufunc_methods[(None if ufunc is None else ufunc.__name__, method)] = function
+
+
+def register_ufunc_call(function):
+    """Let ``function(row, operands, keywords)`` answer calls of rows with keywords, or with `out`."""
+    global ufunc_call_function
+    ufunc_call_function = function
 
 
 def register_operator(str name, function):

@@ -17,9 +17,6 @@ cdef class Trace:
         """End the recording: using the trace's handles from now on raises."""
         self.alive = False
 
-    cdef bint owns(self, object x):
-        return type(x) is Tracer and (<Tracer> x).level == self.level
-
 
 @cython.final
 @cython.no_gc

@@ -1,7 +1,8 @@
 # Ufunc calls with keywords, and ufunc methods.
 
 
-cdef bint any_traced(tuple operands):
+cpdef bint any_traced(tuple operands):
+    """Tell whether a value of a running transform is among operands, or in lists among them."""
     for x in operands:
         if type(x) is Tracer:
             if level_now(<Tracer> x) > 0:
@@ -12,7 +13,7 @@ cdef bint any_traced(tuple operands):
     return False
 
 
-cdef object lower_all(object x):
+cpdef object lower_all(object x):
     """Replace untraced handles in nested lists and tuples by their arrays."""
     if type(x) is tuple:
         return tuple([lower_all(v) for v in x])
@@ -24,6 +25,8 @@ cdef object lower_all(object x):
 cdef object ufunc_call(Elementwise row, tuple operands, dict keywords):
     """A row called with NumPy's ufunc keywords."""
     cdef object out = None, where = True, dtype = None, result
+    if ufunc_call_function is not None:
+        return ufunc_call_function(row, operands, keywords)
     keywords = dict(keywords)
     if len(operands) == row.nin + 1:
         keywords["out"] = operands[row.nin]
@@ -73,15 +76,29 @@ def ufunc_method(ufunc, str method, tuple operands, dict keywords):
     """`np.add.reduce(x)` and its kin."""
     cdef object function
     cdef str name = ufunc.__name__
-    if not any_traced(operands):
+    if not any_traced(operands) and not any_traced(tuple(keywords.values())):
         if isinstance(ufunc, Elementwise):
             ufunc = (<Elementwise> ufunc).ufunc
         if method == "at" and type(operands[0]) is Tracer:
             function = ufunc_methods.get((name, method))
             if function is not None:
                 return function(*operands, **keywords)
-        return getattr(ufunc, method)(*[lower(x) for x in operands], **keywords)
+            function = ufunc_methods.get((None, method))
+            if function is not None:
+                return function(ufunc, *operands, **keywords)
+        if type(keywords.get("out")) is tuple and type(keywords["out"][0]) is Tracer or (
+                type(keywords.get("out")) is Tracer):
+            function = ufunc_methods.get((name, method))
+            if function is not None:
+                return function(*operands, **keywords)
+            function = ufunc_methods.get((None, method))
+            if function is not None:
+                return function(ufunc, *operands, **keywords)
+        return getattr(ufunc, method)(*[lower(x) for x in operands],
+                                      **{k: lower(v) for k, v in keywords.items()})
     function = ufunc_methods.get((name, method))
+    if function is None and (None, method) in ufunc_methods:
+        return ufunc_methods[(None, method)](ufunc, *operands, **keywords)
     if function is None and method == "outer" and ufunc.nin == 2 and not keywords:
         a, b = operands
         a = as_operand(a, find_ufunc(ufunc)) if type(a) is not Tracer else a

@@ -128,7 +128,51 @@ cdef object read_view(View view):
 
 
 cdef bint is_read_only(Tracer t):
-    return is_piece(t) and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> t.view.piece.model)
+    return t.frozen or is_piece(t) and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> t.view.piece.model)
+
+
+def base_of(Tracer t):
+    """The handle that a view shows a part of; None where a handle shows its own value."""
+    return None if t.view is None else t.view.base
+
+
+def memory_of(Tracer t):
+    """How NumPy's array would lie in memory: its strides, C order, Fortran order, writable, its own.
+
+    None for strides where the values are known in another layout only.
+    """
+    cdef Piece piece
+    cdef Tracer base
+    cdef Py_ssize_t skip = 0
+    cdef object x = t, shape = shape_of(t), itemsize = dtype_of(t).itemsize
+    if is_piece(t):
+        piece = t.view.piece
+        model = piece.model
+        return (tuple([s * itemsize for s in model.strides]), model.flags.c_contiguous,
+                model.flags.f_contiguous, model.flags.writeable and not t.frozen, False)
+    if t.view is not None:
+        refresh(t)
+    while type(x) is Tracer:
+        base = <Tracer> x
+        if base.form == NUMBER:
+            x = np_float64(base.number)
+            break
+        if base.trace is not None and base.trace.kind == BATCH:
+            skip += 1
+        x = base.payload
+    x = np.asarray(x)
+    # A lane, without reading it.
+    x = x[(slice(0, 1),) * skip].reshape(x.shape[skip:]) if skip and x.size else x
+    if x.shape != shape:
+        x = np.broadcast_to(np.empty((), dtype_of(t)), shape).copy()
+    return (x.strides, x.flags.c_contiguous, x.flags.f_contiguous, not t.frozen, t.view is None)
+
+
+def freeze(Tracer t, bint yes):
+    """Refuse, or allow again, writes into a handle."""
+    if not yes and is_piece(t) and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> t.view.piece.model):
+        raise ValueError("cannot set WRITEABLE flag to True of this array")
+    t.frozen = yes
 
 
 # --- reading ---------------------------------------------------------------------------------
