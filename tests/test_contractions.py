@@ -463,3 +463,52 @@ def test_lowering_of_diagonals(shape, offset, axis1, axis2):
     if contracting.diagonal(*operands, offset, axis1, axis2).size:
         check_lowering(lambda x: contracting.diagonal(x, offset, axis1, axis2), *operands)
     check_lowering(lambda x: contracting.trace(x, offset, axis1, axis2), *operands)
+
+
+# --- branches that were not taken -----------------------------------------------------------------
+
+NOT_TAKEN = {
+    "dot": lambda v: np.dot(v, v),
+    "dot matrix": lambda v: np.dot(np.ones((3, 2)), v).sum(),
+    "dot stack": lambda v: (np.ones((4, 3, 2)) * v).dot(np.ones((2, 5))).sum(),
+    "inner": lambda v: np.inner(v, v),
+    "vdot": lambda v: np.vdot(v, v),
+    "vecdot": lambda v: np.vecdot(v, v),
+    "matvec": lambda v: np.matvec(np.outer(v, v), v).sum(),
+    "matmul": lambda v: v @ v,
+    "matmul matrices": lambda v: (np.outer(v, v) @ np.outer(v, v)).sum(),
+    "matmul stack": lambda v: ((np.ones((5, 3, 2)) * v) @ np.ones((2, 4))).sum(),
+    "tensordot": lambda v: np.tensordot(v, v, 1),
+    "kron": lambda v: np.kron(v, v).sum(),
+    "einsum": lambda v: np.einsum("i,i->", v, v),
+    "einsum outer": lambda v: np.einsum("i,j->ij", v, v).sum(),
+    "einsum three": lambda v: np.einsum("i,ij,j->", v, np.outer(v, v), v),
+}
+
+
+@pytest.mark.parametrize("name", NOT_TAKEN)
+def test_zero_cotangents_stay_zero(name):
+    """What a branch that was not taken divides by zero does not reach the gradient."""
+
+    def f(x):
+        return np.where(x.sum() > 0, NOT_TAKEN[name](1 / x), 0.0)
+
+    zeros = np.zeros(2)
+    with np.errstate(all="ignore"):
+        gradient = autodiff.grad(f)
+        np.testing.assert_array_equal(gradient(zeros), zeros)
+        lanes = autodiff.vmap(gradient)(np.array([[0.0, 0.0], [1.0, 2.0]]))
+        np.testing.assert_array_equal(lanes[0], zeros)
+        np.testing.assert_allclose(lanes[1], gradient(np.array([1.0, 2.0])), rtol=1e-14)
+        np.testing.assert_array_equal(autodiff.jacfwd(f)(zeros), zeros)
+        np.testing.assert_array_equal(autodiff.hessian(f)(zeros), np.zeros((2, 2)))
+        np.testing.assert_array_equal(autodiff.jit(gradient)(zeros), zeros)
+
+
+def test_nan_of_a_taken_branch_is_seen():
+    with np.errstate(all="ignore"):
+        g = autodiff.grad(lambda x: np.dot(1 / x, 1 / x))(np.zeros(2))
+        np.testing.assert_array_equal(g, [-np.inf, -np.inf])
+        a = np.array([[1.0, np.nan], [2.0, 3.0]])
+        g = autodiff.grad(lambda x: (a @ x)[0])(np.ones(2))
+    np.testing.assert_array_equal(g, [1.0, np.nan])

@@ -267,7 +267,7 @@ def clip(
 
 
 # The ufunc behind `np.clip`, for what it says about dtypes.
-_CLIP = np._core.umath.clip
+_CLIP = np._core.umath.clip  # type: ignore[attr-defined]
 
 
 def _limit(x: Any) -> Any:
@@ -462,7 +462,7 @@ def isreal(x: Any) -> Any:
 # ---- Rounding and parts of numbers ---------------------------------------------------------------
 
 
-@overloads(np.round, np.around, derivative=False)
+@overloads(np.round, np.around)
 def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
     """Round to a number of decimals, ties to even; the derivative is 0.
 
@@ -488,7 +488,7 @@ def round(a: Any, decimals: int = 0, out: Any = None) -> Any:
     return write_out(rows.round(operand(a), decimals=decimals), out)
 
 
-@overloads(np.fix, derivative=False)
+@overloads(np.fix)
 def fix(x: Any, out: Any = None) -> Any:
     """Round towards zero; the derivative is 0."""
     return write_out(rows.trunc(operand(x)), out)

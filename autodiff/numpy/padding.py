@@ -129,7 +129,8 @@ def _ramps(x: Any, axis: int, pair: tuple[int, int], ends: Pair) -> Any:
 def _statistic(x: Any, axis: int, pair: tuple[int, int], lengths: Pair, mode: str) -> Any:
     """A border of the maximum, minimum, mean or median of what lies at the edge."""
     n = shape_of(x)[axis]
-    lengths = tuple(n if m is None or n < m else m for m in lengths)
+    first, last = (n if m is None or n < m else m for m in lengths)
+    lengths = first, last
     if 0 in lengths and mode in ("maximum", "minimum"):
         raise ValueError("stat_length of 0 yields no value for padding")
 
@@ -206,7 +207,7 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
     if mode not in _KEYWORDS:
         raise ValueError(f"mode '{mode}' is not supported")
     keyword = _KEYWORDS[mode]
-    given = kwargs.pop(keyword, None)
+    given = None if keyword is None else kwargs.pop(keyword, None)
     if kwargs:
         raise ValueError(f"unsupported keyword arguments for mode '{mode}': {set(kwargs)}")
     order = "F" if is_fortran(x) else "C"

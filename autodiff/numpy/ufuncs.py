@@ -369,7 +369,7 @@ for _row in table.ROWS:
     if _row.module != "numpy":
         continue
     _ufunc = getattr(np, _row.name)
-    _methods = {"at": _at}
+    _methods: dict[str, Callable[..., Any]] = {"at": _at}
     if len(_row.operands) == 2:
         _methods |= {
             "reduce": _reduce,

@@ -305,9 +305,10 @@ i0.partial(0, lambda y, x: i1(x), reads=1)
 i1.partial(0, lambda y, x: select(x == 0, 0.5, i0(x) - y / x), reads=5)
 i0.cut = i1.cut = "Bessel functions are no StableHLO operations"
 
-frexp_exponent = Elementwise("frexp_exponent", lambda x: np.frexp(x)[1], -1, 1)
-frexp_exponent.differentiable = False
-frexp_exponent.cut = "it is not a StableHLO operation"
+# Not an `Elementwise`, whose operands have the dtype of the result when they are lowered.
+frexp_exponent = Primitive("frexp_exponent", lambda x: np.frexp(x)[1], differentiable=False)
+_each(frexp_exponent)
+frexp_exponent.lowering(lambda emit, x: _lower_exponent(emit, x))
 
 
 def _lower_round(emit: Any, x: Any, decimals: int) -> Any:
@@ -335,6 +336,29 @@ def _lower_signbit(emit: Any, x: Any) -> Any:
     if x.dtype.kind != "f":
         return x < 0
     return emit.bitcast(x, f"i{x.dtype.itemsize}") < 0
+
+
+def _lower_exponent(emit: Any, x: Any) -> Any:
+    """The exponent of `frexp`, out of the bits."""
+    if x.dtype.itemsize < 4 or x.dtype.kind != "f":
+        x = emit.convert(x, np.float32 if x.dtype.itemsize < 3 else np.float64)
+    limits = np.finfo(x.dtype)
+    width = 8 * x.dtype.itemsize
+    bits = emit.bitcast(x, f"i{x.dtype.itemsize}")
+
+    def number(n: int) -> Any:
+        return emit.constant(n, bits.dtype)
+
+    bits = emit.binary("and", bits, number((1 << (width - 1)) - 1))
+    field = emit.binary("shift_right_logical", bits, number(limits.nmant))
+    # Of subnormal numbers, which XLA takes for zeros, the length says it.
+    zeros = emit.op("stablehlo.count_leading_zeros", bits, shape=bits.shape, dtype=bits.dtype)
+    length = number(width - limits.nmant) - zeros
+    exponent = emit.select(emit.compare(field, number(0), "EQ"), length, field)
+    regular = emit.compare(field, number((1 << limits.nexp) - 1), "NE")
+    regular = regular & emit.compare(bits, number(0), "NE")
+    exponent = exponent - number(limits.maxexp - 2)
+    return emit.convert(emit.select(regular, exponent, number(0)), emit.out.dtype)
 
 
 def _lower_copysign(emit: Any, a: Any, b: Any) -> Any:

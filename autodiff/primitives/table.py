@@ -34,7 +34,12 @@ Conventions
 -----------
 - Ties share equally: `maximum`, `minimum`, `fmax`, `fmin` give 1/2 to each operand.
 - The derivative of `absolute` at 0 is 0, and so is that of `sign`, `floor` and all of kind `NONE`.
-- `hypot` and `arctan2` have derivatives 0 at (0, 0).
+- `hypot` and `arctan2` have derivatives 0 at (0, 0). In an infinite operand that of `hypot` is the
+  operand's sign, and all others of the two are 0.
+- What is level at infinity (`arctan`, `arcsinh`, …) has all derivatives 0 there.
+- `sort`, `median`, `quantile` and their kin pass a derivative on to the element that NumPy took; of
+  equal elements that is the first in a stable sort. Equal extremes, of `max` over axes or of
+  `maximum`, share equally.
 - `logaddexp(-inf, -inf)` is a tie, and so is ``(inf, inf)``: 1/2 each, not NaN.
 - ``x**0`` has derivative 0 in `x`, also at 0 and NaN, where NumPy's value is 1. The derivative of
   ``a**b`` in `b` at ``a == 0`` is 0 for ``b >= 0``.
@@ -77,8 +82,13 @@ SHORTHANDS = {
     "weight(a, b, y, d)": "select(absolute(y) == inf, share(a, b), d)",
     # The derivative d in a of a function that ignores NaN.
     "known(a, b, d)": "select(a != a, select(b != b, nan, 0), select(b != b, 1, d))",
-    # A fraction of a length r: 0 where r is 0.
-    "ratio(p, r)": "select(r == 0, 0, p / r)",
+    # A fraction of a length r: 0 where r is 0, a sign where both are infinite.
+    "ratio(p, r)": "select(r == 0, 0, select(r == inf, limit(p), p / r))",
+    "limit(p)": "select(absolute(p) == inf, sign(p), 0)",
+    # 1 - x * x without cancellation; at -1 and 1 without factors that are 0.
+    "gap(x)": "select(absolute(x) == 1, 1 - x * x, (1 - x) * (1 + x))",
+    # The derivative d of a function that is level at infinity.
+    "level(x, d)": "select(absolute(x) == inf, 0, d)",
     # The length of a vector of two positive components, without overflow.
     "norm(p, q)": "diagonal(maximum(p, q), select(p == q, 1, minimum(p, q) / maximum(p, q)))",
     "diagonal(r, t)": "r * sqrt(1 + t * t)",
@@ -124,9 +134,9 @@ NUMPY = (
     ("sin",    "sin",    "cos(x)",                       HOLOMORPHIC, "sine",      LINE),
     ("cos",    "cos",    "-sin(x)",                      HOLOMORPHIC, "cosine",    LINE),
     ("tan",    "tan",    "1 + y * y",                    HOLOMORPHIC, "tan",       TURN),
-    ("arcsin", "arcsin", "1 / sqrt((1 - x) * (1 + x))",  HOLOMORPHIC, "chlo.asin", UNIT),
-    ("arccos", "arccos", "-1 / sqrt((1 - x) * (1 + x))", HOLOMORPHIC, "chlo.acos", UNIT),
-    ("arctan", "arctan", "1 / (1 + x * x)",              HOLOMORPHIC, "chlo.atan", LINE),
+    ("arcsin", "arcsin", "1 / sqrt(gap(x))",             HOLOMORPHIC, "chlo.asin", UNIT),
+    ("arccos", "arccos", "-1 / sqrt(gap(x))",            HOLOMORPHIC, "chlo.acos", UNIT),
+    ("arctan", "arctan", "level(x, 1 / (1 + x * x))",    HOLOMORPHIC, "chlo.atan", LINE),
     ("arctan2", "arctan2",
         "ratio(ratio(b, hypot(a, b)), hypot(a, b)) ; ratio(ratio(-a, hypot(a, b)), hypot(a, b))",
                 REAL, "atan2", (LINE, POSITIVE)),
@@ -143,9 +153,11 @@ NUMPY = (
     ("sinh",    "sinh",    "cosh(x)",                 HOLOMORPHIC, "chlo.sinh",  LINE),
     ("cosh",    "cosh",    "sinh(x)",                 HOLOMORPHIC, "chlo.cosh",  LINE),
     ("tanh",    "tanh",    "1 - y * y",               HOLOMORPHIC, "tanh",       LINE),
-    ("arcsinh", "arcsinh", "1 / sqrt(1 + x * x)",     HOLOMORPHIC, "chlo.asinh", LINE),
-    ("arccosh", "arccosh", "1 / (sqrt(x - 1) * sqrt(x + 1))", HOLOMORPHIC, "chlo.acosh", ABOVE_ONE),
-    ("arctanh", "arctanh", "1 / ((1 - x) * (1 + x))", HOLOMORPHIC, "chlo.atanh", UNIT),
+    ("arcsinh", "arcsinh", "level(x, 1 / sqrt(1 + x * x))", HOLOMORPHIC, "chlo.asinh", LINE),
+    ("arccosh", "arccosh",
+                "select(x == 1, 1 / sqrt(2 * (x - 1)), 1 / (sqrt(x - 1) * sqrt(x + 1)))",
+                HOLOMORPHIC, "chlo.acosh", ABOVE_ONE),
+    ("arctanh", "arctanh", "level(x, 1 / gap(x))", HOLOMORPHIC, "chlo.atanh", UNIT),
 
     # Extrema, magnitudes and signs
     ("maximum",   "maximum", "share(a, b) ; share(b, a)", REAL, "maximum", (LINE, LINE)),
@@ -156,7 +168,7 @@ NUMPY = (
                   "select(a != a, b, select(b != b, a, minimum(a, b)))", (LINE, LINE)),
     ("absolute",  "fabs(x)", "sign(x)",                   REAL, "abs",     POSITIVE),
     ("fabs",      "fabs(x)", "sign(x)",                   REAL, "abs",     POSITIVE),
-    ("copysign",  "copysign(a, b)", "sign(a) * copysign(1, b) ; 0", REAL, "-",
+    ("copysign",  "copysign(a, b)", "select(a != a, nan, sign(a) * copysign(1, b)) ; 0", REAL, "-",
                   (POSITIVE, POSITIVE)),
     ("heaviside", "heaviside", "0 ; select(a == 0, 1, 0)", REAL,
                   "select(a == 0, b, select(a < 0, 0, select(a > 0, 1, a)))", (POSITIVE, LINE)),
@@ -223,15 +235,21 @@ POINTS = {
     "float_power":   ((2.0, 0.0), (2.0, 1.0), (0.0, 2.0), (0.0, 3.0), (0.0, 2.5)),
     "logaddexp":     ((1.0, 1.0), (-inf, -inf), (-inf, 1.0), (inf, 1.0), (inf, inf)),
     "logaddexp2":    ((1.0, 1.0), (-inf, -inf), (-inf, 1.0), (inf, 1.0), (inf, inf)),
-    "arctan2":       ((0.0, 0.0), (0.0, 2.0), (2.0, 0.0)),
-    "hypot":         ((0.0, 0.0), (0.0, 2.0), (2.0, 0.0)),
+    "arcsin":        ((1.0,), (-1.0,)),
+    "arccos":        ((1.0,), (-1.0,)),
+    "arctan":        ((inf,), (-inf,)),
+    "arcsinh":       ((inf,), (-inf,)),
+    "arccosh":       ((1.0,),),
+    "arctanh":       ((1.0,), (-1.0,)),
+    "arctan2":       ((0.0, 0.0), (0.0, 2.0), (2.0, 0.0), (1.5, inf), (-inf, 1.5)),
+    "hypot":         ((0.0, 0.0), (0.0, 2.0), (2.0, 0.0), (1.5, inf), (-inf, 1.5)),
     "maximum":       ((1.0, 1.0), (0.0, 0.0)),
     "minimum":       ((1.0, 1.0), (0.0, 0.0)),
     "fmax":          ((1.0, 1.0), (nan, 1.0), (1.0, nan)),
     "fmin":          ((1.0, 1.0), (nan, 1.0), (1.0, nan)),
     "absolute":      ((0.0,),),
     "fabs":          ((0.0,),),
-    "copysign":      ((0.0, 1.0),),
+    "copysign":      ((0.0, 1.0), (nan, 1.0)),
     "heaviside":     ((0.0, 1.0),),
     "sign":          ((0.0,),),
     "equal":         ((1.0, 1.0),),
