@@ -151,6 +151,7 @@ IN_ALL = [
     ("val3d", lambda f, x, c: f(x, x + 1, x * 2, c), (Y, P3)),
     ("grid2d", lambda f, x, y, c: f(x, y, c), (Y, Y[:2], P2)),
     ("grid3d", lambda f, x, y, c: f(x, y, y, c), (Y[:1], Y[:2], P3)),
+    ("valnd", lambda f, x, c: f((x, x + 1), c), (Y, P2)),
     ("add", lambda f, a, b: f(a, b), (C, D)),
     ("sub", lambda f, a, b: f(a, b), (D, C)),
     ("mul", lambda f, a, b: f(a, b), (C, D)),
@@ -177,6 +178,8 @@ IN_ALL = [
     ("fit", lambda f, x, y: f(x, y, 1, full=True)[1][0], (POINTS, VALUES)),
 ]
 NAMED = [(m, how) for m, how in FAMILIES.items() if m != "polynomial"]
+# Since NumPy 2.5.
+IN_ALL = [case for case in IN_ALL if hasattr(np.polynomial.polynomial, "poly" + case[0])]
 # Those of single families; "roots" gets coefficients of real roots.
 OTHERS = [
     *((m, p + "roots", lambda f, c: f(c), ()) for m, (p, _) in FAMILIES.items()),

@@ -16,7 +16,7 @@ import numpy as np
 
 from autodiff.numpy.convolving import convolve
 from autodiff.numpy.creation import array
-from autodiff.numpy.overloading import overloads
+from autodiff.numpy.overloading import declares, overloads
 from autodiff.numpy.rebinding import Rebound, together, twin, with_value, written
 from autodiff.numpy.shaping import diag
 
@@ -82,4 +82,7 @@ polyval = twin(_polynomials, "polyval", __name__)
 polyder = twin(_polynomials, "polyder", __name__)
 polyint = twin(_polynomials, "polyint", __name__)
 polyfit = twin(_polynomials, "polyfit", __name__, prepare=together)
+# NumPy's class works with coefficients through the functions above.
+declares(np.poly1d)
+
 vander = twin(Rebound("numpy.lib._twodim_base_impl"), "vander", __name__)
