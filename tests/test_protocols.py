@@ -425,7 +425,7 @@ def test_attributes_are_ndarrays():
             assert name in str(error)
             continue
         assert name == "flat" or made[0].shape == getattr(m, name).shape
-    with pytest.raises(AttributeError, match="stop_gradient|supported"):
+    with pytest.raises(TracerConversionError, match="stop_gradient"):
         grad(lambda x: x.tobytes())(X)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         grad(lambda x: x.nonsense)(X)
@@ -438,7 +438,6 @@ def test_attributes_are_ndarrays():
             hasattr(x, "nonsense")
             or hasattr(x, "__array_interface__")
             or hasattr(x, "__array_struct__")
-            or hasattr(x, "__dlpack__")
         )
     ) == [False, False]
 
@@ -610,8 +609,8 @@ def test_numbers_may_be_taken_out_on_purpose():
 
 
 def test_lanes_of_a_vmap():
-    with pytest.raises(BatchError, match="np.where"):
-        vmap(lambda x: x if x > 0 else -x)(X)
+    # Lanes that take different branches are run apart.
+    np.testing.assert_array_equal(vmap(lambda x: x if x > 0 else -x)(X), np.abs(X))
     np.testing.assert_array_equal(vmap(lambda x: x if x > -5 else -x)(X), X)
     for f in (
         int,
