@@ -41,7 +41,7 @@ from autodiff.primitives.shapes import reshape, transpose
 # Triangular systems are solved in blocks of this size; blocks are inverted from leaves of that one.
 BLOCK, LEAF = 64, 32
 # The gradient of a Cholesky factor is taken by halves down to this size.
-PANEL = 128
+PANEL = 64
 
 
 # ------------------------------------------------------------------------------ stacks of matrices
