@@ -189,8 +189,11 @@ cdef extern from *:
     #endif
     /* The recorded primal value of the node that a sweep of this thread is at; -1: none. */
     static AD_THREAD int ad_primal = -1;
+    /* Arrays from outside are neither copied nor checked. */
+    static AD_THREAD int ad_trusting = 0;
     """
     int ad_primal
+    int ad_trusting
 
 
 cdef void mark_primal(int primal) noexcept:
@@ -230,14 +233,16 @@ cdef int unsilence(object token) except -1:
 cdef npy_intp SHARED = 1 << 10
 cdef npy_intp COMPARED = 1 << 18
 cdef npy_intp COPIED = 1 << 25
-cdef bint trusting = False
 
 
 def trust(bint yes):
-    """Say whether arrays from outside are neither copied nor checked; returns the previous word."""
-    global trusting
-    before = trusting
-    trusting = yes
+    """Say whether arrays from outside are neither copied nor checked in this thread.
+
+    Returns the previous word.
+    """
+    global ad_trusting
+    before = ad_trusting != 0
+    ad_trusting = yes
     return before
 
 
@@ -305,7 +310,7 @@ cdef object kept(Tape tape, object x, Py_ssize_t temporary):
     cdef object known, copy, previous
     cdef npy_intp size
     cdef unsigned long long total
-    if trusting or (Py_REFCNT(x) <= temporary and cnp.PyArray_BASE(<cnp.ndarray> x) == NULL):
+    if ad_trusting or (Py_REFCNT(x) <= temporary and cnp.PyArray_BASE(<cnp.ndarray> x) == NULL):
         return x
     size = cnp.PyArray_NBYTES(<cnp.ndarray> x)
     if size <= SHARED or not cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x):

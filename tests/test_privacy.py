@@ -208,3 +208,99 @@ def test_a_read_only_array_may_have_a_writable_view():
         return y
 
     np.testing.assert_array_equal(grad(f)(X), np.ones(3))
+
+
+@pytest.mark.parametrize("n", [3, 500, 5_000, 100_000])
+def test_trusted_arrays_are_read_at_the_sweep(n):
+    """Without trust the copy is read; with it whoever writes gets what they asked for."""
+    x, buffer = np.ones(n), np.empty(n)
+
+    def f(v):
+        buffer[:] = 1.0
+        y = np.sum(v * buffer)
+        buffer[:] = 3.0
+        return y
+
+    np.testing.assert_array_equal(grad(f)(x), 1.0)
+    with autodiff.trust_arrays():
+        np.testing.assert_array_equal(grad(f)(x), 3.0)
+        with autodiff.trust_arrays(False):
+            np.testing.assert_array_equal(grad(f)(x), 1.0)
+        np.testing.assert_array_equal(grad(f)(x), 3.0)
+    np.testing.assert_array_equal(grad(f)(x), 1.0)
+    autodiff.trust_arrays()
+    try:
+        np.testing.assert_array_equal(grad(f)(x), 3.0)
+    finally:
+        autodiff.trust_arrays(False)
+
+
+def test_a_large_array_that_changed_is_named_with_its_line():
+    x = np.ones(5_000_000)
+    buffer = x * 2.0
+
+    def f(v):
+        y = np.sum(v * buffer)  # this line
+        buffer[-1] = 0.0
+        return y
+
+    with pytest.raises(RuntimeError, match=r"written to after.*test_privacy\.py:\d+, in f"):
+        grad(f)(x)
+
+
+@pytest.mark.parametrize("change", ["first", "last", "swapped", "reversed"])
+@pytest.mark.parametrize("n", [200, 5_001, 70_003])
+def test_every_change_of_a_companion_is_seen(n, change):
+    """One copy serves all uses of an array, as long as it is the same array."""
+    values = np.random.default_rng(0).standard_normal(n)
+    buffer = values.copy()
+
+    def f(v):
+        y = np.sum(v * buffer) + np.sum(v * buffer)
+        if change == "first":
+            buffer[0] += 1e-12
+        elif change == "last":
+            buffer[-1] *= 2
+        elif change == "swapped":
+            buffer[[8, 16]] = buffer[[16, 8]]
+        else:
+            buffer[:] = buffer[::-1].copy()
+        second.append(buffer.copy())
+        return y + np.sum(v * buffer)
+
+    second = []
+    g = grad(f)(np.ones(n))
+    np.testing.assert_array_equal(g, second[0] + values + values)
+
+
+@pytest.mark.parametrize("make", [lambda: np.arange(12.0)[::2], lambda: np.arange(6.0)[::-1]])
+def test_a_strided_argument_is_private_too(make):
+    x = make()
+    values = x.copy()
+
+    def f(v):
+        y = np.sum(v * v)
+        x[:] = 100.0
+        return y
+
+    for transform in (grad, jacrev, jacfwd):
+        x[:] = values
+        np.testing.assert_array_equal(transform(f)(x), 2 * values)
+
+
+def test_one_pull_serves_many_threads():
+    from concurrent.futures import ThreadPoolExecutor
+
+    x = np.linspace(0.1, 1.0, 300)
+
+    def f(v):
+        y = v * 1.0
+        for k in range(30):
+            y[k : k + 3] = np.sort(y[k : k + 3] * v[:3])
+        return np.tanh(y) * v
+
+    _, pull = vjp(f, x)
+    expected = pull(x)[0]
+    with ThreadPoolExecutor(6) as pool:
+        for g in pool.map(lambda _: pull(x)[0], range(200)):
+            np.testing.assert_array_equal(g, expected)

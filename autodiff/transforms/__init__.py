@@ -15,6 +15,7 @@ from autodiff.transforms.gradients import grad, value_and_grad
 from autodiff.transforms.jacobians import hessian, jacfwd, jacobian, jacrev, value_and_jacobian
 from autodiff.transforms.opaque import primitive
 from autodiff.transforms.products import hvp, jvp, linearize, vjp
+from autodiff.transforms.trusting import trust_arrays
 
 __all__ = [
     "checkpoint",
@@ -30,6 +31,7 @@ __all__ = [
     "linearize",
     "primitive",
     "stop_gradient",
+    "trust_arrays",
     "value_and_grad",
     "value_and_jacobian",
     "vjp",

@@ -59,6 +59,11 @@ cdef class Tracer:
             return function(self)
         if level_now(self) == 0:
             return getattr(lower(self), name)
+        if name == "__dlpack__" or name == "__dlpack_device__":
+            raise AttributeError(
+                "a traced value cannot be handed to another library by DLPack, which would drop "
+                "its derivative in silence; give that function a derivative with "
+                "`autodiff.primitive`, or pass `autodiff.stop_gradient(x)`")
         if hasattr(np_ndarray, name) and not name.startswith("__"):
             raise AttributeError(
                 f"a traced value has no `.{name}`: ndarray has it, but it is not differentiable "
@@ -264,15 +269,6 @@ cdef class Tracer:
             "instead of `X.dot(w)` for a plain `X`; SciPy's functions take traced values where "
             "they follow the array API standard and SCIPY_ARRAY_API=1 is set before SciPy is "
             "imported. Where no derivative should flow: `autodiff.stop_gradient(x)`.")
-
-    def __dlpack__(self, **keywords):
-        raise error("TracerConversionError")(
-            "a traced value cannot be handed to another library by DLPack, which would drop its "
-            "derivative in silence; give that function a derivative with `autodiff.primitive`, or "
-            "pass `autodiff.stop_gradient(x)`")
-
-    def __dlpack_device__(self):
-        return (1, 0)
 
     @classmethod
     def __class_getitem__(cls, item):
