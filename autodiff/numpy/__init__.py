@@ -6,6 +6,10 @@ out[i] = f(x[i])`` is differentiated; everywhere else they return plain ndarrays
 differentiated here are NumPy's, unchanged; ``python -m autodiff coverage`` lists them with the
 reason.
 
+Arithmetic of traced arrays with pandas' Series and DataFrames, from either side, gives traced
+arrays of the values in their order: labels are neither aligned nor kept. Where pandas would have to
+hold traced values itself (``series @ x``, ``pd.Series(x)``) it is refused.
+
 Examples
 --------
 >>> import autodiff

@@ -112,7 +112,7 @@ def geomspace(
     start, stop = divide(start, turn), divide(stop, turn)
     y = logspace(log10(start), log10(stop), num=num, endpoint=endpoint, base=10.0, dtype=made)
     # The ends are as they were given, whatever was rounded.
-    start, stop = (_stretched(x, shape_of(y)[1:])[None] for x in (start, stop))
+    start, stop = (broadcast_to(x, (1, *shape_of(y)[1:])) for x in (start, stop))
     if num > 1 and endpoint:
         y = concatenate((start, y[1:-1], stop))
     elif num > 0:
@@ -127,10 +127,6 @@ def _in_dtype(x: Any, dtype: Any) -> Any:
     if dtype_of(x) == dtype:
         return x
     return cast(x, dtype) if isinstance(x, Tracer) else np.asarray(x).astype(dtype)
-
-
-def _stretched(x: Any, shape: tuple[int, ...]) -> Any:
-    return broadcast_to(x, shape)
 
 
 class _Joining:

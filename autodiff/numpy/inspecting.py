@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from autodiff._kernels.tracer import Tracer, dtype_of, is_weak, shape_of
+from autodiff._kernels.tracer import Tracer, dtype_of, is_weak, register_property, shape_of
 from autodiff.numpy.overloading import axis_in_range, declares, overloads, unsupported
 
 __all__ = [
@@ -193,3 +193,11 @@ def array_repr(
         "suppress_small": suppress_small,
     }
     return _text("array_repr", repr, arr, keywords)
+
+
+# ---- companions ----------------------------------------------------------------------------------
+
+# pandas leaves an operation to the other operand where that has a higher priority than its own
+# (Index 2000, Series 3000, DataFrame 4000): so `series * x` is `x * series`, a traced array of the
+# values in their order. Labels are neither aligned nor kept.
+register_property("__pandas_priority__", lambda x: 5000)

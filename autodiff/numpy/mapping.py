@@ -283,11 +283,11 @@ class vectorize(metaclass=_VectorizeType):
                 for names, kind in zip(wanted, self.otypes, strict=True)
             )
             return made if len(made) > 1 else made[0]
-        looped = [
+        cores = [
             shapes.broadcast_to(x, shape=shape + shape_of(x)[len(shape_of(x)) - len(names) :])
             for x, names in zip(looped, given, strict=True)
         ]
-        results = [call([x[place] for x in looped]) for place in np.ndindex(shape)]
+        results = [call([x[place] for x in cores]) for place in np.ndindex(shape)]
         otypes = [np.dtype(kind) for kind in self.otypes or ()]
         columns = [results] if len(wanted) == 1 else list(zip(*results, strict=True))
         if len(columns) != len(wanted):
@@ -304,8 +304,8 @@ class vectorize(metaclass=_VectorizeType):
                         f"a result of shape {shape_of(y)} does not have the core dimensions "
                         f"{names!r}"
                     )
-        made = [_gathered(otypes[k : k + 1], column, shape) for k, column in enumerate(columns)]
-        return made[0] if len(made) == 1 else tuple(made)
+        results_ = [_gathered(otypes[k : k + 1], column, shape) for k, column in enumerate(columns)]
+        return results_[0] if len(results_) == 1 else tuple(results_)
 
 
 declares(np.vectorize)

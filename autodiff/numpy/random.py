@@ -272,8 +272,14 @@ def _picking(source: Any) -> dict[str, Callable[..., Any]]:
             return x
         return y
 
-    made = {"choice": choice, "permutation": permutation, "shuffle": shuffle}
-    return {**made, "permuted": permuted} if new else made
+    made: dict[str, Callable[..., Any]] = {
+        "choice": choice,
+        "permutation": permutation,
+        "shuffle": shuffle,
+    }
+    if new:
+        made["permuted"] = permuted
+    return made
 
 
 def _twins(source: Any) -> dict[str, Callable[..., Any]]:

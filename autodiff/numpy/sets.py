@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 # NumPy's own classes of results, under NumPy's names.
-_made_by = {
+_made_by: dict[str, Any] = {
     "all": np.unique_all,
     "counts": np.unique_counts,
     "inverse": np.unique_inverse,
