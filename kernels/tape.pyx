@@ -784,7 +784,8 @@ cdef class Sweep:
         mine = self.take(node.a, None) if self.kinds[node.a] >= VECTOR else (
             np.full(piece.root, self.slots[node.a].number) if self.kinds[node.a] == NUMBER else None)
         self.kinds[node.a] = NOTHING
-        self.put(node.a, OWNED, add_to_piece(mine, ours, piece, g))
+        mine = add_to_piece(mine, ours, piece, g)
+        self.put(node.a, VALUE if cnp.PyArray_CheckExact(mine) else OWNED, mine)
         return 0
 
     cdef int sweep_write(self, Py_ssize_t i, Node *node) except -1:
@@ -816,7 +817,7 @@ cdef class Sweep:
             self.add_any(node.b, fit_cotangent(g, shape.shape, shape.dtype))
         if node.a >= 0:
             if self.kinds[node.a] == NOTHING:
-                self.put(node.a, OWNED, mine)
+                self.put(node.a, VALUE if cnp.PyArray_CheckExact(mine) else OWNED, mine)
             else:
                 self.add_object(node.a, mine)
         return 0
@@ -834,11 +835,15 @@ cdef class Sweep:
                 node.a, primitives.by_name["broadcast_to"](g, shape=<object> node.sb.o))
         if node.kind == GATHER:
             piece = pieces.element(<tuple> node.sb.o, node.n)
+            if (cnp.PyArray_CheckExact(g) or isinstance(g, np_generic)) and (
+                    self.own(node.a, piece.root, FLOAT64)):
+                return pieces.add(<object> self.slots[node.a].value, piece, g)
             ours = self.kinds[node.a] == OWNED
             mine = None
             if self.kinds[node.a] != NOTHING:
                 mine = self.take(node.a, primitives.shape_only(<tuple> node.sb.o, FLOAT64))
-            self.put(node.a, OWNED, add_to_piece(mine, ours, piece, g))
+            mine = add_to_piece(mine, ours, piece, g)
+            self.put(node.a, VALUE if cnp.PyArray_CheckExact(mine) else OWNED, mine)
             return 0
         if node.kind == SCATTER:
             piece = pieces.element(<tuple> node.sb.o, node.n)
@@ -847,7 +852,7 @@ cdef class Sweep:
                 self.add_any(node.b, c)
             if node.a >= 0:
                 if self.kinds[node.a] == NOTHING:
-                    self.put(node.a, OWNED, mine)
+                    self.put(node.a, VALUE if cnp.PyArray_CheckExact(mine) else OWNED, mine)
                 else:
                     self.add_object(node.a, mine)
             return 0

@@ -341,3 +341,32 @@ def test_a_plain_array_takes_no_traced_value():
         with pytest.raises((AutodiffError, TypeError), match=r"autodiff\.numpy|plain ndarray"):
             grad(lambda t, f=f: f(t))(np.ones(3))
         np.testing.assert_array_equal(b, 0.0)
+
+
+def test_elements_read_by_choices():
+    """Cotangents without axes are numbers, wherever they come from."""
+
+    def f(x):
+        return np.where(x[0] > 5, x[0], x[1]) * np.where(x[2] > 1, x[2], x[0])
+
+    x = np.array([3.0, 1.0, 2.0])
+    for g in (grad(f)(x), jacrev(f)(x), jit(grad(f))(x), jacfwd(f)(x)):
+        assert type(g) is np.ndarray
+        np.testing.assert_array_equal(g, [0.0, 2.0, 1.0])
+    h = autodiff.hessian(f)(x)
+    assert type(h) is np.ndarray
+    np.testing.assert_array_equal(h, [[0, 0, 0], [0, 0, 1], [0, 1, 0]])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex128])
+def test_scalars_get_axes(dtype):
+    x = dtype(3.0)
+
+    def f(v):
+        return np.real(np.sum(np.concatenate([v[None] * v[()], v[None, ...] ** 2]))) + v[...].ndim
+
+    assert f(x) == 18.0
+    for value in (jvp(f, (x,), (x,))[0], autodiff.vjp(f, x)[0], jit(f)(x), vmap(f)(x[None])[0]):
+        assert value == 18.0
+    if dtype is not np.complex128:
+        assert grad(f)(x) == 12.0

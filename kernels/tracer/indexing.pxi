@@ -92,7 +92,7 @@ cdef object get_item(Tracer t, object index):
         return result
     if not PyLong_CheckExact(index):
         index = lower_index(index)
-    if is_static(index):
+    if is_static(index) and (t.boxed or ndim_of(t) > 0):
         piece = pieces.part(piece_of(t), index)
         at = root_of(t)
         if at.view is not None:

@@ -184,7 +184,7 @@ cdef object read_part(object x, Piece piece, bint copied):
         return read_piece(<Tracer> x, piece, copied)
     if type(x) is np_ndarray:
         return pieces.read(x, piece, copied)
-    return x
+    return np.reshape(x, piece.model.shape) if piece.ndim() else x
 
 
 cdef object read_piece(Tracer t, Piece piece, bint copied):
@@ -203,6 +203,8 @@ cdef object read_piece(Tracer t, Piece piece, bint copied):
     if not trace.alive:
         raise leaked(t)
     if t.form == NUMBER:
+        if piece.ndim():
+            return primitives.by_name["reshape"](plain(t), shape=piece.model.shape)
         return plain(t)
     if trace.kind == REVERSE:
         y = read_part(t.payload, piece, copied)
@@ -532,7 +534,7 @@ def add_to_piece(into, bint ours, Piece piece, g):
         mine = <Tracer> into if ours else <Tracer> fresh(into)
     into = None
     write_piece(mine, piece, g, True)
-    return mine
+    return mine if mine.level > 0 else mine.payload
 
 
 def cut_piece(g, bint ours, Piece piece):
@@ -545,4 +547,4 @@ def cut_piece(g, bint ours, Piece piece):
     g = None
     c = read_piece(mine, piece, True) if mine.level > 0 else pieces.read(mine.payload, piece, True)
     write_piece(mine, piece, 0.0, False)
-    return c, mine
+    return c, mine if mine.level > 0 else mine.payload
