@@ -137,7 +137,6 @@ cdef class Piece:
     cdef bint distinct(self):
         """Tell whether no element is shown twice (False also where that is hard to say)."""
         cdef npy_intp reach = 0, stride
-        cdef int k
         if self.distinctness == 0:
             self.distinctness = 1
             if self.layout is not None and len(self.layout) != len(self.root):
@@ -252,7 +251,8 @@ cdef class Piece:
                 stop = start + step * (m - 1)
                 if 0 <= stop < <npy_intp> form[k]:
                     if step > 0:
-                        entries[k] = (start or None, stop + 1 if stop + 1 < <npy_intp> form[k] else None,
+                        stop += 1
+                        entries[k] = (start or None, stop if stop < <npy_intp> form[k] else None,
                                       step if step != 1 else None)
                     else:
                         entries[k] = (start, stop - 1 if stop > 0 else None, step)
@@ -270,8 +270,8 @@ cdef class Piece:
                     k += 1
                 elif k < nd and k not in order:
                     start = digits[k]
-                    entries[k] = (start or None, start + 1 if start + 1 < <npy_intp> form[k] else None,
-                                  None)
+                    stop = start + 1
+                    entries[k] = (start or None, stop if stop < <npy_intp> form[k] else None, None)
                     ones.append(k)
                     k += 1
         big = order

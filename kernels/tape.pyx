@@ -781,9 +781,9 @@ cdef class Sweep:
                 return pieces.add(<object> self.slots[node.a].value, piece, g)
         self.without_warnings()
         ours = self.kinds[node.a] == OWNED
-        mine = self.take(node.a, None) if self.kinds[node.a] >= VECTOR else (
-            np.full(piece.root, self.slots[node.a].number) if self.kinds[node.a] == NUMBER else None)
-        self.kinds[node.a] = NOTHING
+        mine = None
+        if self.kinds[node.a] != NOTHING:
+            mine = self.take(node.a, primitives.shape_only(piece.root, FLOAT64))
         mine = add_to_piece(mine, ours, piece, g)
         self.put(node.a, VALUE if cnp.PyArray_CheckExact(mine) else OWNED, mine)
         return 0

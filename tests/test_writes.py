@@ -292,6 +292,206 @@ def through_out(x):
     return y * x
 
 
+# NumPy's functions and methods that write, through views as well.
+
+
+@program
+def put(x):
+    y = anp.zeros(5)
+    np.put(y, [0, 3, -1], x[:2])
+    return y
+
+
+@program
+def put_view(x):
+    y = anp.zeros((2, 4))
+    np.put(y[1], [0, 3], x[:2])
+    return y
+
+
+@program
+def putmask(x):
+    y = x * 1.0
+    np.putmask(y, y > 0, x[::-1] * 2)
+    return y
+
+
+@program
+def place(x):
+    y = anp.zeros((2, 4))
+    np.place(y.T, np.arange(8).reshape(4, 2) % 3 == 0, x[:2])
+    return y
+
+
+@program
+def copyto(x):
+    y = anp.zeros((2, 4))
+    np.copyto(y, x)
+    np.copyto(y[0], x * 2, where=np.array([1, 0, 1, 0], bool))
+    return y
+
+
+@program
+def fill_diag(x):
+    y = anp.zeros((4, 4))
+    np.fill_diagonal(y, x)
+    np.fill_diagonal(y[1:, 1:], x[0])
+    return y
+
+
+@program
+def addat(x):
+    y = anp.zeros((2, 4))
+    np.add.at(y[1], [0, 0, 2], x[:3])
+    np.subtract.at(y, (0, [1, 1]), x[3])
+    return y
+
+
+@program
+def mulat(x):
+    y = x * 1.0
+    np.multiply.at(y, [0, 0, 2], x[:3])
+    return y
+
+
+@program
+def sort(x):
+    y = x * 1.0
+    y.sort()
+    y[1:].sort()
+    return y
+
+
+@program
+def sort_view(x):
+    y = np.stack([x, x * 2])
+    y.T[:, 0].sort()
+    return y
+
+
+@program
+def partition(x):
+    y = x * 1.0
+    y.partition(2)
+    return y
+
+
+@program
+def fill(x):
+    y = x * 1.0
+    y[1:3].fill(3.0)
+    z = anp.zeros(4)
+    z.fill(x[0])
+    return y * z
+
+
+@program
+def pala(x):
+    y = anp.zeros((2, 4))
+    np.put_along_axis(y, np.array([[1], [2]]), x[0], axis=1)
+    return y
+
+
+@program
+def out_ufunc(x):
+    y = anp.zeros((2, 4))
+    np.multiply(x, x[0], out=y[1])
+    np.add(y, 1.0, out=y)
+    np.exp(x, out=y[0], where=x > 0)
+    return y
+
+
+@program
+def lists(x):
+    y = anp.zeros((2, 2))
+    y[:] = [[x[0], 1.0], [2, x[1] * x[2]]]
+    y[0] = [x[3], 5]
+    return y
+
+
+@program
+def lists2(x):
+    y = anp.zeros(3)
+    y[[0, 2]] = [x[0], x[1]]
+    y[1] = x[2]
+    return y
+
+
+@program
+def empty_like(x):
+    y = anp.empty_like(x)
+    y[:2] = x[2:]
+    y[2:] = 0
+    return y
+
+
+@program
+def iops(x):
+    y = (x * 1.0).reshape(2, 2)
+    y.T[0] *= x[:2]
+    y[..., 1] /= x[0]
+    y[1] **= 2
+    y @= y
+    return y
+
+
+@program
+def overlap(x):
+    y = x * 1.0
+    y[1:] = y[:-1]
+    y[:-1] += y[1:]
+    return y
+
+
+@program
+def sliding(x):
+    y = x * 1.0
+    w = np.lib.stride_tricks.sliding_window_view(y, 2)
+    y[1] *= x[0]
+    return w * 1.0
+
+
+@program
+def boolrow(x):
+    y = np.stack([x, x])
+    y[np.array([True, False])] *= x[0]
+    y[np.array([True, False]), 1:3] = x[3]
+    return y
+
+
+@program
+def intview(x):
+    y = anp.zeros((3, 4))
+    for r in y:
+        r[:] = x
+    r += 1
+    for k, r in enumerate(y):
+        r[k] = k * x[0]
+    return y
+
+
+@program
+def nan_to_num(x):
+    y = x * 1.0
+    np.nan_to_num(y, copy=False)
+    return y
+
+
+@program
+def clip_out(x):
+    y = x * 1.0
+    np.clip(y, -1, 1, out=y)
+    np.cumsum(y, out=y[:])
+    return y
+
+
+@program
+def copyto_scalar(x):
+    y = x * 1.0
+    np.copyto(y[1:], x[0])
+    return y
+
+
 def plain(f, x):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -3,7 +3,7 @@ from numpy cimport npy_intp
 
 
 cdef class Piece:
-    cdef readonly object model     # an int8 array with the piece's shape and its strides in elements
+    cdef readonly object model     # int8, with the piece's shape and its strides in elements
     cdef readonly npy_intp offset  # of its first element in the root
     cdef readonly tuple root       # the root's shape
     cdef readonly tuple layout     # the root's strides in elements; None: C order

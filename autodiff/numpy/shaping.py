@@ -20,6 +20,7 @@ from autodiff._kernels.tracer import (
     register_property,
     shape_of,
     trace_of,
+    view_made,
 )
 from autodiff.numpy.creation import cast
 from autodiff.numpy.overloading import (
@@ -393,6 +394,20 @@ def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
         else _view(shapes.broadcast_to(x, shape=shape), x, np.broadcast_to, shape)
         for x in arrays
     )
+
+
+@overloads(np.lib.stride_tricks.sliding_window_view)
+def sliding_window_view(
+    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
+) -> Any:
+    """Return all windows of a shape into an array: a view, which shows most elements often."""
+
+    def windows(model: np.ndarray) -> np.ndarray:
+        return np.lib.stride_tricks.sliding_window_view(
+            model, window_shape, axis, writeable=writeable
+        )
+
+    return view_made(operand(x), windows)
 
 
 @overloads(np.meshgrid)

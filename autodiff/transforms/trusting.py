@@ -9,7 +9,7 @@ from autodiff._kernels.tape import trust
 __all__ = ["trust_arrays"]
 
 
-class trust_arrays:  # noqa: N801 - used as a function, and in `with`
+class trust_arrays:
     """Let derivatives read the arrays of others without copying or checking them.
 
     A plain ndarray that meets a traced value (``x * weights``) is read again when the derivative is

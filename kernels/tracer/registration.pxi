@@ -38,7 +38,7 @@ def register_ufunc_method(ufunc, str method, function):
 
 
 def register_ufunc_call(function):
-    """Let ``function(row, operands, keywords)`` answer calls of rows with keywords, or with `out`."""
+    """Let ``function(row, operands, keywords)`` answer calls of rows with keywords or `out`."""
     global ufunc_call_function
     ufunc_call_function = function
 

@@ -1,8 +1,8 @@
 # Views: handles that show a piece of another handle's array, and what is written into them.
 #
-# The root of a view is the handle whose value it shows: a view of a view has the same root, with the
-# piece that both made. A view reads its root when it is asked, and after each write into the root
-# once more; a write into a view is a write into that piece of the root.
+# The root of a view is the handle whose value it shows: a view of a view has the same root, with
+# the piece that both made. A view reads its root when it is asked, and after each write into the
+# root once more; a write into a view is a write into that piece of the root.
 
 
 cdef inline bint is_piece(Tracer t):
@@ -83,8 +83,8 @@ def mark_view(Tracer y, Tracer base, function, *arguments):
     y, base : Tracer
         What was computed, and what of.
     function : str or callable
-        The method of ndarray, or a function of an ndarray, by which NumPy makes the view; "real" and
-        "imag" for the parts of complex arrays. Where NumPy copies, `y` stays what it is.
+        The method of ndarray, or a function of an ndarray, by which NumPy makes the view; "real"
+        and "imag" for the parts of complex arrays. Where NumPy copies, `y` stays what it is.
     *arguments
         Further arguments of the function.
     """
@@ -127,6 +127,12 @@ cdef object read_view(View view):
     return primitives.by_name[view.kind](plain(view.base))
 
 
+def view_made(Tracer t, function, *arguments):
+    """The view of a handle that a function of an ndarray makes; None where NumPy copies."""
+    cdef Piece piece = pieces.made_by(piece_of(t), function, arguments)
+    return None if piece is None else view_at(root_of(t), piece)
+
+
 cdef bint is_read_only(Tracer t):
     return t.frozen or is_piece(t) and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> t.view.piece.model)
 
@@ -137,10 +143,7 @@ def base_of(Tracer t):
 
 
 def memory_of(Tracer t):
-    """How NumPy's array would lie in memory: its strides, C order, Fortran order, writable, its own.
-
-    None for strides where the values are known in another layout only.
-    """
+    """How NumPy's array would lie in memory: strides, C order, Fortran order, writable, its own."""
     cdef Piece piece
     cdef Tracer base
     cdef Py_ssize_t skip = 0
@@ -257,8 +260,9 @@ cdef object planned_write(object x, Piece piece, object v, str writing):
         x = plain(<Tracer> x)
     if turn is not None:
         # The root in the order of its memory, and back.
+        x = primitives.by_name["transpose"](x, axes=turn)
         return primitives.by_name["transpose"](
-            planned_write(primitives.by_name["transpose"](x, axes=turn), piece.turned(), v, writing),
+            planned_write(x, piece.turned(), v, writing),
             axes=tuple(np.argsort(turn).tolist()))
     while len(had) > len(wanted) and had[0] == 1:
         had = had[1:]
@@ -311,7 +315,8 @@ cdef int write_payload(Tracer t, Piece piece, object v, bint adding) except -1:
     cdef Tracer inner
     if type(t.payload) is np_ndarray:
         if type(v) is not Tracer:
-            if (refs(<PyObject *> t.payload) > 1 or cnp.PyArray_BASE(<cnp.ndarray> t.payload) != NULL
+            if (refs(<PyObject *> t.payload) > 1
+                    or cnp.PyArray_BASE(<cnp.ndarray> t.payload) != NULL
                     or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray> t.payload)):
                 t.payload = unlike(t.payload)
             if adding:
