@@ -19,6 +19,7 @@ from autodiff.lowering import (
     lower,
     simplify,
 )
+from autodiff.lowering.elements import by_element
 from autodiff.lowering.packing import Packing
 from autodiff.replay.executors import NumpyExecutor
 
@@ -312,3 +313,94 @@ def test_libraries_are_called_from_a_schedule(build):
     emit = Emitter()
     y = build(emit, emit.argument((4, 4), "float64"))
     assert "xla_cpu_small_call" not in emit.module([y], together=True)
+
+
+# --- arrays taken apart ------------------------------------------------------------------------
+
+
+def same_results(program, *inputs, always=False):
+    made = by_element(program, always)
+    made.validate()
+    for x in inputs:
+        expected, found = NumpyExecutor(program)(x), NumpyExecutor(made)(x)
+        for a, b in zip(found, expected, strict=True):
+            assert np.asarray(a).dtype == np.asarray(b).dtype
+            # Arrays may lie otherwise in memory, which changes the order in which sums are taken.
+            np.testing.assert_allclose(a, b, 1e-13, 1e-13)
+    return made
+
+
+def filled(p):
+    n, h = 12, 0.1
+    y = np.zeros_like(p, shape=(n + 1, 2))
+    y[0] = 1.0, 0.0
+
+    def slope(y):
+        return np.stack([y[1], p[0] * (1 - y[0] ** 2) * y[1] - p[1] * y[0]])
+
+    for i in range(n):
+        k = slope(y[i])
+        y[i + 1] = y[i] + h / 2 * (k + slope(y[i] + h * k))
+    return np.sum(y**2) * h
+
+
+def test_a_buffer_that_is_filled_in_a_loop_is_its_elements():
+    x = np.array([1.0, 0.8])
+    for f in (filled, grad(filled)):
+        program = record(f, x).program
+        made = same_results(program, [x], [x + 1], [np.array([np.inf, np.nan])])
+        arrays = [s for s in made.steps if s.outputs[0].ndim]
+        assert len(arrays) < 20 < sum(bool(s.outputs[0].ndim) for s in program.steps)
+        writes = {"index_set", "index_add", "scatter"}
+        assert not writes & {s.primitive.name for s in made.steps}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_writes_and_reads_by_element(seed):
+    def f(x):
+        random = np.random.default_rng(seed)
+        y, z = x * 1.0, np.zeros_like(x)
+        for _ in range(40):
+            i, j = (int(k) for k in random.integers(0, 4, 2))
+            match int(random.integers(0, 9)):
+                case 0:
+                    y[i] = x[j] * z[i]
+                case 1:
+                    z[i, j] = y[j, i] + 1.0
+                case 2:
+                    z[i, j] += np.sin(y[j, i])
+                case 3:
+                    y[:, j] = z[i]
+                case 4:
+                    y[i, ::2] = x[j, 1::2] - z[:2, i]
+                case 5:
+                    z = np.concatenate([y[2:], z[:2]])
+                case 6:
+                    y[i, i] = np.sum(z)
+                case 7:
+                    y = np.stack([z[0], y[1], z[2] * y[i, j], x[3]], axis=1)
+                case 8:
+                    z = z.T.reshape(4, 4)[::-1] if i == j else z * 1.5
+        return np.sum(y * y) + np.max(z), z[0, 0], y
+
+    x = np.random.default_rng(seed + 100).normal(size=(4, 4))
+    special = x.copy()
+    special[0, 0], special[1, 2] = np.inf, np.nan
+    for g in (f, grad(lambda x: f(x)[0])):
+        same_results(record(g, x).program, [x], [-x], always=True)
+        with np.errstate(all="ignore"):
+            same_results(record(g, special).program, [special], [x], always=True)
+
+
+def test_taking_apart_is_linear():
+    def f(x):
+        y = np.zeros_like(x, shape=200)
+        for k in range(200):
+            # The array is needed as a whole again and again: it is not put together each time.
+            y[k] = x[k % 3] + np.sum(np.sin(y))
+        return y
+
+    program = record(f, np.ones(3)).program
+    made = same_results(program, [np.ones(3)])
+    assert len(made.steps) <= len(program.steps)
+    assert sum(len(s.operands) for s in made.steps) < 10 * len(program.steps)

@@ -73,6 +73,13 @@ _NAME = re.compile(r"%\w+")
 # Says to XLA's CPU compiler that a function is small.
 _ONE = '{mhlo.frontend_attributes = {inlineable = "false", xla_cpu_small_call = "true"}}'
 
+# So many operations on arrays are made one function at most: the time that takes grows faster than
+# their number (1,400: 2 seconds, as in a schedule; 4,000: minutes).
+MOST_LOOPS = 1_500
+
+# The end of an operation on scalars.
+_SCALAR = re.compile(r"tensor<(?:[a-z]+\d+|complex<f\d+>)>$", re.MULTILINE)
+
 # Functions of a library, to XLA's CPU compiler, and products that small are none.
 _LIBRARY = re.compile(r"custom_call|stablehlo\.(sort|fft|convolution|cholesky|triangular_solve)")
 _TINY = frozenset((m, n) for m in (1, 2, 3) for n in (1, 2, 3))
@@ -336,7 +343,14 @@ class Emitter:
         body = "\n".join("    " + line for line in self._needed(outputs))
         returned = f"return {names} : {types}" if outputs else "return"
         head = "func.func public @main"
-        if together and outputs and not self.products and not _LIBRARY.search(body):
+        loops = body.count("\n") - len(_SCALAR.findall(body)) if together else 0
+        if (
+            together
+            and outputs
+            and loops < MOST_LOOPS
+            and not self.products
+            and not _LIBRARY.search(body)
+        ):
             given = ", ".join(v.name for v in self.arguments)
             taken = ", ".join(type_text(v.shape, v.dtype) for v in self.arguments)
             count = len(outputs)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from autodiff.lowering.elements import by_element
 from autodiff.lowering.packing import Packing, Place, Slot
 from autodiff.lowering.program import Program
 from autodiff.lowering.stablehlo import lower, passed
@@ -77,6 +78,7 @@ class Executable:
     name = "xla"
 
     def __init__(self, program: Program, xla: Xla | None = None):
+        program = by_element(program)
         self.variables = passed(program)
         self.results = program.results
         self.packing = Packing(self.variables, self.results)
