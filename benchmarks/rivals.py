@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import warnings
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
@@ -78,6 +79,8 @@ class Rivals:
         if name == "torch":
             module.set_num_threads(1)
             module.set_default_dtype(module.float64)
+            # Its compiler's remarks about its own parts are nothing that a reader can use.
+            warnings.filterwarnings("ignore", module="torch")
         elif name == "jax":
             module.config.update("jax_enable_x64", True)
             # Handing the work to another thread is not one thread, and slower on a busy machine.

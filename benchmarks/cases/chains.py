@@ -123,8 +123,10 @@ def _gradient(chain: Chain, n: int, selection: Selection) -> Case:
     without = ["casadi"]  # its symbols are scalars: an array of them is a loop
     if n > FEW:
         without.append("finite differences")
-    if chain is not CHAINS[0]:  # compiled: one chain is enough
-        without += ["autodiff, replay", "jax, jit", "torch, compile"]
+    if chain is not CHAINS[0]:  # compiled: one chain is enough for a quick look
+        without += ["torch, compile", "jax, eager"]
+        if not selection.full:
+            without += ["autodiff, replay", "jax, jit"]
     entries = [
         Entry("numpy", chain.of(np, c), (x,), answers("value")),
         *ways.entries("gradient", selection, chain.written(c), x, without=tuple(without)),
