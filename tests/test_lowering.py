@@ -282,16 +282,54 @@ def test_lu_is_lapacks():
 
 
 def test_a_small_program_is_one_function():
-    emit = Emitter()
-    x = emit.argument((2,), "float64")
-    y = emit.unary("sine", x)
-    text = emit.module([y, y + x], together=True)
-    assert text.count("func.func") == 2
-    assert text.count('xla_cpu_small_call = "true"') == 1
-    executable = autodiff.xla.Executable(
-        autodiff.lowering.Program([v := Variable(0, (3,), "f8")], [], [], [], [v, v])
+    v = Variable(0, (3,), "f8")
+    executable = autodiff.xla.Executable(autodiff.lowering.Program([v], [], [], [], [v, v]))
+    assert (
+        executable.text
+        == """module @autodiff {
+  func.func public @main(%arg0: tensor<3xf64>) -> (tensor<6xf64>) {
+    %r:2 = func.call @all(%arg0) {mhlo.frontend_attributes = \
+{inlineable = "false", xla_cpu_small_call = "true"}} : \
+(tensor<3xf64>) -> (tensor<6xf64>, tensor<1xf64>)
+    return %r#0 : tensor<6xf64>
+  }
+  func.func private @all(%arg0: tensor<3xf64>) -> (tensor<6xf64>, tensor<1xf64>) {
+    %0 = stablehlo.concatenate %arg0, %arg0, dim = 0 : \
+(tensor<3xf64>, tensor<3xf64>) -> tensor<6xf64>
+    %seen0 = stablehlo.slice %arg0 [0:1] : (tensor<3xf64>) -> tensor<1xf64>
+    return %0, %seen0 : tensor<6xf64>, tensor<1xf64>
+  }
+}"""
     )
-    assert "xla_cpu_small_call" in executable.text
+
+
+UNREAD = {
+    "a constant": lambda e, a, b: e.full((3,), 1.0, "f8"),
+    "one argument": lambda e, a, b: a * a,
+    "the argument": lambda e, a, b: b,
+    "what is folded": lambda e, a, b: e.unary("sine", e.iota((3,), 0, "f8")),
+    "a choice": lambda e, a, b: e.select(e.full(a.shape, True, bool), a, b),
+    "a part": lambda e, a, b: e.unary("real", e.binary("complex", a, b)),
+    "what is cut": lambda e, a, b: e.slice(
+        e.concatenate([e.reshape(a, (-1,)), e.reshape(b, (-1,))]), [0], [a.size]
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", [(3,), (), (1,), (2, 2)], ids=str)
+@pytest.mark.parametrize("name", UNREAD)
+def test_arguments_that_are_not_read(name, shape):
+    from autodiff.xla import open_xla
+
+    xla = open_xla()
+    results = []
+    for together in (False, True):
+        emit = Emitter()
+        y = UNREAD[name](emit, *(emit.argument(shape, "float64") for _ in range(2)))
+        run = xla.runner(xla.compile(emit.module([y], together)), [(y.shape, y.dtype)])
+        arrays = [np.array(np.full(shape, x)) for x in (1.5, 2.5)]
+        results.append(bytes(memoryview(run([xla.device_array(x) for x in arrays])[0])))
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize(

@@ -342,31 +342,54 @@ class Emitter:
         names = ", ".join(v.name for v in outputs)
         body = "\n".join("    " + line for line in self._needed(outputs))
         returned = f"return {names} : {types}" if outputs else "return"
-        head = "func.func public @main"
         loops = body.count("\n") - len(_SCALAR.findall(body)) if together else 0
         if (
             together
             and outputs
             and loops < MOST_LOOPS
             and not self.products
+            and all(v.size for v in self.arguments)
             and not _LIBRARY.search(body)
         ):
-            given = ", ".join(v.name for v in self.arguments)
-            taken = ", ".join(type_text(v.shape, v.dtype) for v in self.arguments)
-            count = len(outputs)
-            made = ", ".join(f"%r#{k}" for k in range(count)) if count > 1 else "%r"
-            head = (
-                f"func.func public @main({arguments}) -> ({types}) {{\n"
-                f"    {f'%r:{count}' if count > 1 else '%r'} = func.call @all({given}) {_ONE} : "
-                f"({taken}) -> ({types})\n"
-                f"    return {made} : {types}\n  }}\n"
-                "  func.func private @all"
-            )
+            return self._in_one(arguments, types, names, body)
         return (
             "module @autodiff {\n"
-            f"  {head}({arguments}) -> ({types}) {{\n"
+            f"  func.func public @main({arguments}) -> ({types}) {{\n"
             + (body + "\n" if body else "")
             + f"    {returned}\n  }}\n}}"
+        )
+
+    def _in_one(self, arguments: str, types: str, names: str, body: str) -> str:
+        """The text of a program in which everything is done by one function that is called."""
+        given = ", ".join(v.name for v in self.arguments)
+        taken = ", ".join(type_text(v.shape, v.dtype) for v in self.arguments)
+        # The compiler aborts the process over a function with an argument that it does not read,
+        # and nobody knows what will be left of a program: an element of each is a result too.
+        read, seen = [], []
+        for k, v in enumerate(self.arguments):
+            one = type_text((1,) * v.ndim, v.dtype)
+            place = ", ".join(["0:1"] * v.ndim)
+            read.append(
+                f"    %seen{k} = stablehlo.slice {v.name} [{place}] : "
+                f"({type_text(v.shape, v.dtype)}) -> {one}\n"
+                if v.ndim
+                else ""
+            )
+            seen.append((f"%seen{k}" if v.ndim else v.name, one))
+        every = ", ".join([types, *(one for _, one in seen)])
+        results = ", ".join([names, *(name for name, _ in seen)])
+        count = results.count(",") + 1
+        wanted = ", ".join(f"%r#{k}" if count > 1 else "%r" for k in range(count - len(seen)))
+        return (
+            "module @autodiff {\n"
+            f"  func.func public @main({arguments}) -> ({types}) {{\n"
+            f"    {f'%r:{count}' if count > 1 else '%r'} = func.call @all({given}) {_ONE} : "
+            f"({taken}) -> ({every})\n"
+            f"    return {wanted} : {types}\n  }}\n"
+            f"  func.func private @all({arguments}) -> ({every}) {{\n"
+            + (body + "\n" if body else "")
+            + "".join(read)
+            + f"    return {results} : {every}\n  }}\n}}"
         )
 
     def _needed(self, outputs: Sequence[Value]) -> list[str]:

@@ -16,7 +16,7 @@ from autodiff.lowering.elements import by_element
 from autodiff.lowering.packing import Packing, Place, Slot
 from autodiff.lowering.program import Program
 from autodiff.lowering.stablehlo import lower, passed
-from autodiff.xla.memory import aligned, same_bytes
+from autodiff.xla.memory import aligned, byte_count, copy_bytes, same_bytes
 from autodiff.xla.seam import Unavailable, Xla, open_xla
 
 __all__ = ["LONGEST", "Executable", "TooLong", "compile_program"]
@@ -32,9 +32,9 @@ LONGEST = 3_000
 LARGE_ELEMENTS = 16_384
 
 # Arguments up to this many bytes are copied into memory that XLA knows already: a copy of that size
-# costs no more than a handle. So are larger ones that XLA could not use in place, since fresh
-# memory costs more than a copy does; very large ones would keep as much memory for ever.
-STAGED_BYTES = 48 * 1024
+# (12 microseconds) costs no more than a handle. So are larger ones that XLA could not use in
+# place, since fresh memory costs more than a copy does; very large ones would keep as much memory.
+STAGED_BYTES = 512 * 1024
 MOST_STAGED_BYTES = 16 * 1024 * 1024
 
 # Results up to this many bytes are copied out of XLA's memory: cheaper than lending it.
@@ -47,10 +47,16 @@ class _Staging:
     Owned by its executable, lent to one call at a time.
     """
 
-    __slots__ = ("arrays", "large", "memory", "views")
+    __slots__ = ("address", "arrays", "large", "memory", "nbytes", "result", "views")
 
-    def __init__(self, memory: list[Any], arrays: list[Any], views: list[Any]):
+    def __init__(self, memory: list[Any], arrays: list[Any], views: list[Any], result: Any):
         self.memory = memory
+        # Where a small result is copied to from XLA's memory, before it is copied for the caller:
+        # two copies cost less than one view of an array of jaxlib's.
+        self.result = result
+        if result is not None:
+            self.address = result.ctypes.data
+            self.nbytes = byte_count(result.nbytes)
         self.arrays = arrays
         self.views = views
         # Slot to (memory, device array) of large arguments that had to be copied.
@@ -111,16 +117,15 @@ class Executable:
             if k >= self._count
         }
         self._positions = [k for k in self._staged if k < self._count]
+        self._small: Slot | None = None
+        self._whole = False
+        if len(slots) == 1 and 0 < _bytes(slots[0]) <= SMALL_RESULT:
+            self._small = slots[0]
+            place = self.packing.result_places[0]
+            self._whole = not slots[0].packed and place.shape != () and place.dtype == place.stored
         self._free: list[_Staging] = [self._stage()]
         self._read = self._reader()
-        slots = self.packing.result_slots
-        self._simple: tuple[tuple[int, ...], np.dtype, bool] | None = None
         self._lone = len(self._positions) == 1 and self._positions == [0] and self._count == 1
-        if len(slots) == 1 and 0 < _bytes(slots[0]) <= SMALL_RESULT:
-            slot, place = slots[0], self.packing.result_places[0]
-            whole = not slot.packed and place.shape != () and place.dtype == place.stored
-            shape = place.shape if whole else (_count(slot),)
-            self._simple = (shape, slot.dtype, not whole)
 
     def _is_staged(self, place: Place) -> bool:
         slot = self.packing.argument_slots[place.slot]
@@ -152,12 +157,14 @@ class Executable:
             for view, x in zip(staging.views, values, strict=True):
                 view[...] = x
         made = self._run(arrays)
+        result = staging.result
+        if result is not None:
+            copy_bytes(staging.address, made[0].unsafe_buffer_pointer(), staging.nbytes)
+            result = result.copy()
         # Kept only if the call went well: what failed may still be reading.
         self._free.append(staging)
-        if self._simple is not None:
-            shape, dtype, flat = self._simple
-            result = _ndarray(shape, dtype, made[0]).copy()
-            return self._read(result) if flat else [result]
+        if result is not None:
+            return [result] if self._whole else self._read(result)
         slots = self.packing.result_slots
         return self._read(*[_taken(array, slot) for array, slot in zip(made, slots, strict=True)])
 
@@ -189,7 +196,11 @@ class Executable:
                 views.append(view)
             else:
                 np.copyto(view, self._fixed[k - self._count])
-        return _Staging(memory, arrays, views)
+        result = None
+        if self._small is not None:
+            shape = self._small.shape if self._whole else (_count(self._small),)
+            result = np.empty(shape, self._small.dtype)
+        return _Staging(memory, arrays, views, result)
 
     def _lent(self, x: Any, variable: Any, staging: _Staging, slot: int) -> Any:
         """A handle on a large argument of a call: on its own memory where XLA can use that."""

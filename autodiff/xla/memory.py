@@ -1,13 +1,14 @@
-"""Memory that XLA can use in place, and comparing memory without copying it."""
+"""Memory that XLA can use in place; copying and comparing memory by its address."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-__all__ = ["aligned", "same_bytes"]
+__all__ = ["aligned", "byte_count", "copy_bytes", "same_bytes"]
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -38,3 +39,12 @@ def same_bytes(x: np.ndarray, address: int, nbytes: int) -> bool:
     It stops at the first difference.
     """
     return _memcmp(x.__array_interface__["data"][0], address, nbytes) == 0
+
+
+# A number of bytes, as C's functions take it without a conversion.
+byte_count = ctypes.c_size_t
+
+# C's memmove, with the GIL held: it takes less time than letting go of that.
+copy_bytes: Callable[[int, int, Any], None] = ctypes.PYFUNCTYPE(
+    None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
+)(ctypes.cast(ctypes.memmove, ctypes.c_void_p).value or 0)
