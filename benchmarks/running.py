@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from time import perf_counter
 
+import autodiff
 from benchmarks.agreement import compare_answers, in_a_line
 from benchmarks.case import Case, LeftOut, Maker, Selection
 from benchmarks.measuring import Effort, measure
@@ -17,11 +19,17 @@ __all__ = ["run_case", "run_makers"]
 
 def run_case(suite: str, case: Case, effort: Effort) -> CaseResult:
     """Validate a case's entries, then time those that are right."""
-    failures, remarks = compare_answers(case.entries, case.tolerance)
-    valid = [entry for entry in case.entries if entry.who not in failures]
-    times, raised = measure(valid, effort)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", autodiff.replay.ReplayWarning)
+        failures, remarks = compare_answers(case.entries, case.tolerance)
+        valid = [entry for entry in case.entries if entry.who not in failures]
+        times, raised = measure(valid, effort)
     failures.update(raised)
     remarks.pop(case.plain, None)  # the function itself needs nobody's word
+    for warning in said:
+        # A replay that was not compiled is no replay: the table says so beside its figure.
+        if issubclass(warning.category, autodiff.replay.ReplayWarning):
+            remarks["autodiff, replay"] = str(warning.message)[:110]
     return CaseResult(
         suite,
         case.name,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+import autodiff
 from benchmarks import cases, ways
 from benchmarks.agreement import compare_answers
 from benchmarks.case import Case, Entry, LeftOut, Selection, Target, answers, makers
@@ -130,6 +132,15 @@ def test_wrong_answers_do_not_count():
     assert set(result.times) == {"right"}
     assert "differs by 1.0e-06" in result.failures["wrong"]
     assert "ZeroDivisionError" in result.failures["raises"]
+
+
+def test_a_replay_that_is_not_compiled_says_so():
+    def falls_back():
+        warnings.warn("runs step by step", autodiff.replay.ReplayWarning, stacklevel=2)
+
+    case = Case("f", [Entry("autodiff, replay", falls_back)])
+    result = run_case("micro", case, TINY)
+    assert result.remarks == {"autodiff, replay": "runs step by step"}
 
 
 def test_nan_is_no_agreement():

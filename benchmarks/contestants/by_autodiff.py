@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,27 +11,12 @@ import autodiff.numpy as anp
 from benchmarks.sparsity import Pattern
 from benchmarks.ways import Call, Way, Writer
 
-__all__ = ["WAYS", "give", "quiet"]
+__all__ = ["WAYS", "give"]
 
 
 def give(*args: Any) -> tuple[Any, ...]:
     """Arguments as they are; a pattern is no argument."""
     return tuple(arg for arg in args if not isinstance(arg, Pattern))
-
-
-def quiet(f: Call) -> Call:
-    """Silence the remark of a replay that it runs eagerly: the table shows it."""
-    done: list[bool] = []
-
-    def call(*args: Any) -> Any:
-        if len(done) >= 2:
-            return f(*args)
-        done.append(True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", autodiff.replay.ReplayWarning)
-            return f(*args)
-
-    return call
 
 
 def _nonzeros(write: Writer, x: np.ndarray, pattern: Pattern) -> Call:
@@ -59,7 +43,7 @@ def _plain(transform: Any) -> Any:
 
 
 def _replayed(build: Any) -> Any:
-    return lambda write, *args: quiet(autodiff.jit(build(write, *args)))
+    return lambda write, *args: autodiff.jit(build(write, *args))
 
 
 _gradient = _of(autodiff.value_and_grad)
