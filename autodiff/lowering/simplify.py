@@ -15,12 +15,19 @@ import numpy as np
 
 from autodiff.lowering.program import Assumption, Program, Step, Variable
 
-__all__ = ["shared", "simplify", "useful", "with_algebra", "with_constants"]
+__all__ = [
+    "shared",
+    "simplify",
+    "useful",
+    "with_algebra",
+    "with_constants",
+    "with_each_array_once",
+]
 
 
 def simplify(program: Program) -> Program:
     """`program` without dead and repeated steps, needless ``scale``, powers, constant arrays."""
-    return useful(shared(with_algebra(with_constants(program))))
+    return useful(shared(with_algebra(with_constants(with_each_array_once(program)))))
 
 
 def useful(program: Program) -> Program:
@@ -96,6 +103,54 @@ def shared(program: Program) -> Program:
         guards,
         program.live,
     )
+
+
+def with_each_array_once(program: Program) -> Program:
+    """`program` in which fixed captured arrays of equal bytes are one array.
+
+    What f captured and the copy of it that a sweep keeps are two arrays otherwise, of which large
+    ones take each other's place in the processor's cache.
+    """
+    if len(program.captured) - program.live < 2:
+        return program
+    groups: dict[Hashable, list[tuple[Variable, np.ndarray]]] = {}
+    replaced: dict[int, Variable] = {}
+    for v, array in program.fixed:
+        group = groups.setdefault((v.shape, v.dtype.str), [])
+        for w, other in group:
+            if array is other or _same_bits(array, other):
+                replaced[v.number] = w
+                break
+        else:
+            group.append((v, array))
+        # Many arrays of one shape are constants of many places: not worth comparing each with each.
+        del group[8:]
+    if not replaced:
+        return program
+
+    def current(x: Any) -> Any:
+        return replaced.get(x.number, x) if isinstance(x, Variable) else x
+
+    kept = [k for k, v in enumerate(program.captured) if v.number not in replaced]
+    return Program(
+        program.inputs,
+        [program.captured[k] for k in kept],
+        [program.values[k] for k in kept],
+        [step.with_operands([current(x) for x in step.operands]) for step in program.steps],
+        [current(y) for y in program.outputs],
+        [_moved(g, current(g.variable), g.position) for g in program.assumptions],
+        program.live,
+    )
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays of one shape and dtype are equal by bits: -0.0 is not 0.0."""
+    if a.size == 0:
+        return True
+    if a.flat[0].tobytes() != b.flat[0].tobytes() or a.flat[-1].tobytes() != b.flat[-1].tobytes():
+        return False
+    a, b = np.ascontiguousarray(a).reshape(-1), np.ascontiguousarray(b).reshape(-1)
+    return bool(np.array_equal(a.view(np.uint8), b.view(np.uint8)))
 
 
 def with_constants(program: Program) -> Program:
@@ -334,10 +389,6 @@ def _scalar_key(x: Any) -> Hashable:
     return (type(x).__name__, x)
 
 
-def _operand_key(x: Any) -> Hashable:
-    return ("v", x.number) if isinstance(x, Variable) else _scalar_key(x)
-
-
 def _param_key(x: Any) -> Hashable:
     if isinstance(x, np.ndarray):
         return ("array", x.shape, x.dtype.str, x.tobytes())
@@ -354,12 +405,13 @@ def _step_key(step: Step, operands: tuple) -> Hashable | None:
     """None where the step cannot be compared, or may differ each time (a user's primitive)."""
     if getattr(step.primitive, "cut", None):
         return None
+    params = step.params
     try:
         key = (
-            step.primitive.name,
             id(step.primitive),
-            tuple(_operand_key(x) for x in operands),
-            tuple((k, _param_key(step.params[k])) for k in sorted(step.params)),
+            # Variables by number; a scalar's key is a tuple.
+            *[x.number if type(x) is Variable else _scalar_key(x) for x in operands],
+            *[(k, _param_key(params[k])) for k in (sorted(params) if params else ())],
         )
         hash(key)
     except TypeError:

@@ -621,6 +621,8 @@ class Emitter:
 
     def convert(self, v: Any, dtype: npt.DTypeLike) -> Value:
         """`v` cast to `dtype`, with NumPy's meaning (truth for bool, real part from complex)."""
+        if type(v) is Value and v.dtype is dtype and not v.weak:
+            return v
         dtype = np.dtype(dtype)
         if not isinstance(v, Value):
             return self.constant(v, dtype)
@@ -720,7 +722,14 @@ class Emitter:
 
     def binary(self, name: str, a: Any, b: Any) -> Value:
         """``stablehlo.<name>`` of two operands, promoted and broadcast as NumPy does."""
-        a, b = self._together(a, b)
+        if not (
+            type(a) is Value
+            and type(b) is Value
+            and a.dtype is b.dtype
+            and a.shape == b.shape
+            and not (a.weak or b.weak)
+        ):
+            a, b = self._together(a, b)
         if a.dtype.kind == "c" and name in ("maximum", "minimum"):
             first = self.compare(a, b, "GE" if name == "maximum" else "LE")
             return self.select(first | self.compare(a, a, "NE"), a, b)
@@ -1688,7 +1697,11 @@ def lower_step(emit: Emitter, step: Any, operands: list[Any]) -> list[Value]:
     outputs = step.outputs
     emit.out = outputs if primitive.multiple else outputs[0]
     if getattr(primitive, "elementwise", False):
-        operands = _elementwise_operands(emit, name, operands, outputs[0].dtype)
+        out = outputs[0].dtype
+        for x in operands:
+            if type(x) is not Value or x.dtype is not out or x.weak:
+                operands = _elementwise_operands(emit, name, operands, out)
+                break
     else:
         # None is an absent operand and stays one.
         operands = [x if x is None else emit.value(x) for x in operands]
