@@ -70,6 +70,9 @@ _REAL_ONLY = frozenset(
 
 _NAME = re.compile(r"%\w+")
 
+# Constants of these types are printed once.
+_CACHED = frozenset({bool, int, float, np.float64, np.float32})
+
 # Says to XLA's CPU compiler that a function is small.
 _ONE = '{mhlo.frontend_attributes = {inlineable = "false", xla_cpu_small_call = "true"}}'
 
@@ -315,6 +318,8 @@ class Emitter:
         self.arguments: list[Value] = []
         self.lines: list[str] = []
         self._known: dict[tuple[str, str], Any] = {}
+        self._constants: dict[Any, Value] = {}
+        self._full: dict[Any, Value] = {}
         self._count = 0
         # Names of constants whose every element is one number: a broadcast of one is a constant
         # too.
@@ -584,6 +589,13 @@ class Emitter:
         Captured arrays never come here (they are lifted to arguments): only what a rule makes up.
         Without `dtype` a Python scalar is weak.
         """
+        key: Any = None
+        if type(x) in _CACHED:
+            # By the sign as well: -0.0 equals 0.0.
+            key = (type(x), x, math.copysign(1.0, x), dtype)
+            known = self._constants.get(key)
+            if known is not None:
+                return known
         weak = dtype is None and type(x) in (bool, int, float, complex)
         array = np.asarray(x, dtype)
         if not array.dtype.isnative:
@@ -596,6 +608,8 @@ class Emitter:
             self._splats[value.name] = array[()]
         if weak:
             value = Value(self, value.name, value.shape, value.dtype, True)
+        if key is not None:
+            self._constants[key] = value
         return value
 
     def number(self, v: Value) -> Any:
@@ -609,10 +623,15 @@ class Emitter:
         if 0 in shape:
             return self._line("stablehlo.constant dense<>", type_text(shape, dtype), shape, dtype)
         scalar = np.asarray(x, dtype)
+        key = (shape, dtype, scalar.tobytes())
+        known = self._full.get(key)
+        if known is not None:
+            return known
         value = self._line(
             f"stablehlo.constant {_dense_text(scalar)}", type_text(shape, dtype), shape, dtype
         )
         self._splats[value.name] = scalar[()]
+        self._full[key] = value
         return value
 
     def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Value:
@@ -665,7 +684,8 @@ class Emitter:
         shape = made[0].shape
         if all(v.shape == shape for v in made):
             return made
-        shape = np.broadcast_shapes(*[v.shape for v in made])
+        shapes = {v.shape for v in made if v.shape}
+        shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*[v.shape for v in made])
         return [self.broadcast(v, shape) for v in made]
 
     # ---------------------------------------------------------------- elementwise
@@ -781,7 +801,12 @@ class Emitter:
         """`a` where `c` holds, else `b`; all three broadcast, `a` and `b` are promoted."""
         a, b = self._promoted(a, b)
         c = self.convert(c, bool)
-        shape = np.broadcast_shapes(c.shape, a.shape, b.shape)
+        shapes = {v.shape for v in (c, a, b) if v.shape}
+        shape = (
+            next(iter(shapes), ())
+            if len(shapes) < 2
+            else np.broadcast_shapes(c.shape, a.shape, b.shape)
+        )
         c, a, b = (self.broadcast(v, shape) for v in (c, a, b))
         return self._line(
             f"stablehlo.select {c.name}, {a.name}, {b.name}",
@@ -798,7 +823,8 @@ class Emitter:
         shape = tuple(map(int, shape))
         if v.shape == shape:
             return v
-        np.broadcast_shapes(v.shape, shape)
+        if v.shape:
+            np.broadcast_shapes(v.shape, shape)
         dims = tuple(range(len(shape) - v.ndim, len(shape)))
         return self.broadcast_in_dim(v, shape, dims)
 
