@@ -442,3 +442,49 @@ def test_taking_apart_is_linear():
     made = same_results(program, [np.ones(3)])
     assert len(made.steps) <= len(program.steps)
     assert sum(len(s.operands) for s in made.steps) < 10 * len(program.steps)
+
+
+# --- functions of scipy.special ----------------------------------------------------------------
+
+SPECIAL_POINTS = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0])
+PAIRS = tuple(x.reshape(-1) for x in np.meshgrid(SPECIAL_POINTS, SPECIAL_POINTS))
+TINY = 10 ** np.linspace(-30.0, 0.0, 200)
+# Name: operands, and how close to SciPy's.
+SPECIAL = {
+    "entr": ((np.r_[np.linspace(0, 5, 100), SPECIAL_POINTS],), 1e-14),
+    "rel_entr": ((np.r_[TINY, PAIRS[0]], np.r_[TINY[::-1], PAIRS[1]]), 1e-13),
+    "kl_div": ((np.r_[TINY, PAIRS[0]], np.r_[TINY[::-1], PAIRS[1]]), 1e-11),
+    "ndtr": ((np.r_[np.linspace(-30, 9, 200), SPECIAL_POINTS],), 1e-13),
+    "log_ndtr": ((np.r_[np.linspace(-60, 9, 200), -1e6, SPECIAL_POINTS],), 1e-13),
+    "ndtri": ((np.r_[np.linspace(0, 1, 200), TINY, 1 - TINY, SPECIAL_POINTS],), 1e-13),
+    "erfcinv": ((np.r_[np.linspace(0, 2, 200), TINY, SPECIAL_POINTS],), 1e-13),
+    "erfinv": ((np.r_[np.linspace(-1, 1, 200), SPECIAL_POINTS],), 1e-13),
+    "gamma": ((np.r_[np.linspace(-9.7, 30.1, 300), 160.3, SPECIAL_POINTS],), 1e-12),
+    # For larger operands SciPy's subtracts logarithms of many more digits than the difference has.
+    "betaln": ((np.r_[TINY, np.linspace(1, 50, 200)], np.full(400, 7.3)), 1e-12),
+    "beta": ((np.linspace(-4.7, 20, 100), np.full(100, 3.3)), 1e-12),
+    "xlogy": (PAIRS, 1e-14),
+    "xlog1py": (PAIRS, 1e-14),
+    "logit": ((np.r_[np.linspace(0, 1, 100), SPECIAL_POINTS],), 1e-13),
+    "log_expit": ((np.r_[np.linspace(-40, 40, 100), SPECIAL_POINTS],), 1e-13),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("name", SPECIAL)
+def test_special_functions(name, dtype):
+    plain = getattr(pytest.importorskip("scipy.special"), name)
+    from autodiff.scipy import special
+
+    operands, tolerance = SPECIAL[name]
+    operands = [x.astype(dtype) for x in operands]
+    program = record(getattr(special, name), *operands).program
+    assert not program.cuts
+    (found,) = autodiff.xla.Executable(program)(operands)
+    with np.errstate(all="ignore"):
+        expected = plain(*operands)
+    assert found.dtype == expected.dtype
+    if dtype == "f4":
+        tolerance = 1e-5
+    # What lies below the normal numbers is zero to XLA.
+    np.testing.assert_allclose(found, expected, tolerance, np.finfo(dtype).tiny)
