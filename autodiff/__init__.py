@@ -38,7 +38,7 @@ from autodiff.transforms import (
 )
 
 if TYPE_CHECKING:
-    from autodiff import scipy, testing
+    from autodiff import control, scipy, testing
     from autodiff.replay.jit import jit
     from autodiff.replay.tape import Tape, record
 
@@ -48,6 +48,7 @@ __all__ = [
     "PathChanged",
     "Tape",
     "checkpoint",
+    "control",
     "custom_jvp",
     "custom_vjp",
     "errors",
@@ -76,7 +77,7 @@ __all__ = [
 
 # What brings jaxlib or SciPy in, or is rarely wanted, comes when it is first used.
 _LATER = {"Tape": "replay", "jit": "replay", "record": "replay"}
-_MODULES = ("scipy", "testing")
+_MODULES = ("control", "scipy", "testing")
 
 
 def __getattr__(name: str) -> Any:

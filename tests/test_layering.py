@@ -22,6 +22,7 @@ FLOORS = [
     ["scipy", "transforms", "lowering"],
     ["testing", "xla"],
     ["replay"],
+    ["control"],
     ["__init__"],
     ["__main__"],
 ]

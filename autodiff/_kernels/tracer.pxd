@@ -52,6 +52,7 @@ cdef class RecordTrace(Trace):
     cdef public list equations
     cdef public list guards
     cdef public object taken_out
+    cdef public object detach
     cdef int count
 
     cdef Var new_var(self, object value, bint weak)

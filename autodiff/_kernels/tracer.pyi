@@ -206,6 +206,7 @@ class RecordTrace(Trace):
     equations: list[Equation]
     guards: list[Guard]
     taken_out: tuple[str, int, str] | None
+    detach: Callable[[Any], Any] | None
 
     def input(self, value: Any, weak: bool = ...) -> Any: ...
     def read(self, out: Any) -> tuple[Any, Var | None]: ...

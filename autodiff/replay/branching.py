@@ -17,7 +17,7 @@ from autodiff._kernels.tracer import BatchTrace, Tracer, dtype_of, shape_of, tra
 from autodiff.errors import BatchError
 from autodiff.lowering.program import Program
 from autodiff.lowering.simplify import useful
-from autodiff.replay.programs import example, interpret
+from autodiff.replay.programs import example, interpret, is_recorded
 from autodiff.replay.recording import Path
 
 __all__ = ["by_lane"]
@@ -54,14 +54,23 @@ def by_lane(
     done: Any = False
     leaves: list[Any] = []
     structure: Any = None
-    waiting = list(paths)
+    waiting: list[tuple[Path, int | None]] = [(path, None) for path in paths]
     while True:
         while waiting:
-            path = waiting.pop(0)
+            path, origin = waiting.pop(0)
             if not path.names.check():
                 continue
             values = [*data, *(fetch() for fetch in path.fetches)]
             mine = _holds(path, values)
+            if origin is not None and not bool(_lane(mine, origin)):
+                # Rounding differs between a lane and a batch: where it was recorded it holds. A
+                # recording cannot take that along, since it is true of these values only.
+                if any(map(is_recorded, values)):
+                    raise BatchError(
+                        "a lane of a `vmap` lies on the border between two branches, where "
+                        "rounding decides; write the choice with `np.where`"
+                    )
+                mine = anp.logical_or(mine, _only(data, origin))
             fresh = anp.logical_and(mine, anp.logical_not(done))
             lane = _first(fresh)
             if lane is None:
@@ -94,7 +103,7 @@ def by_lane(
                 "recorded (it takes a float out of a traced value, or changes what it reads). "
                 "Write the choice with `np.where`, or loop over the lanes in Python."
             )
-        waiting.append(made)
+        waiting.append((made, lane))
 
 
 def _holds(path: Path, values: list[Any]) -> Any:
@@ -150,6 +159,21 @@ def _lanes_of(x: Any) -> Any:
         y = trace.read(x)
         x = y[0] if isinstance(y, tuple) else y
     return None
+
+
+def _only(data: Sequence[Any], lane: int) -> Any:
+    """A mask of one lane."""
+    for x in data:
+        while isinstance(x, Tracer):
+            trace: Any = trace_of(x)
+            if isinstance(trace, BatchTrace):
+                lanes = trace.read(x)[0]
+                return trace.input(np.arange(shape_of(lanes)[0]) == lane)
+            if trace is None:
+                break
+            y = trace.read(x)
+            x = y[0] if isinstance(y, tuple) else y
+    return True
 
 
 def _first(mask: Any) -> int | None:

@@ -9,8 +9,10 @@ batched in the same way.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,12 +38,28 @@ from autodiff.replay.executors import GuardFailed, Staged
 from autodiff.transforms.arguments import zeros_for
 from autodiff.transforms.rules import Rules, call
 
-__all__ = ["Replayed", "bare", "example", "interpret", "is_recorded"]
+__all__ = [
+    "STRUCTURED",
+    "Parts",
+    "Replayed",
+    "bare",
+    "computed",
+    "example",
+    "interpret",
+    "is_recorded",
+    "is_recording",
+    "recorded",
+    "recording",
+    "strong",
+]
 
 # What is done again in the backward part rather than kept for it: the first always, the second
 # where nothing more has to be kept for that.
 _FREE = frozenset("broadcast_to reshape expand_dims squeeze transpose".split())
 _CHEAP = frozenset("add subtract multiply negative divide square positive".split())
+
+# Primitives whose bodies are programs, and what makes of their parameters the rules of a call.
+STRUCTURED: dict[Any, Callable[..., Rules]] = {}
 
 
 def interpret(program: Program, values: Sequence[Any]) -> list[Any]:
@@ -74,7 +92,11 @@ def interpret(program: Program, values: Sequence[Any]) -> list[Any]:
                 raise GuardFailed(guard)
             guard = next(guards, None)
         operands = [known[x.number] if isinstance(x, Variable) else x for x in step.operands]
-        y = step.primitive(*operands, **step.params)
+        structured = STRUCTURED.get(step.primitive)
+        if structured is not None:
+            y = call(structured(**step.params), operands)
+        else:
+            y = step.primitive(*operands, **step.params)
         parts = y if step.primitive.multiple else (y,)
         for v, part in zip(step.outputs, parts, strict=True):
             known[v.number] = part
@@ -139,6 +161,28 @@ def bare(program: Program) -> Program:
     )
 
 
+class _Running(threading.local):
+    depth = 0
+
+
+_running = _Running()
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[None]:
+    """Mark that this thread runs a function of the user on recording handles."""
+    _running.depth += 1
+    try:
+        yield
+    finally:
+        _running.depth -= 1
+
+
+def is_recording() -> bool:
+    """Whether this thread runs a function of the user on recording handles."""
+    return _running.depth > 0
+
+
 def recorded(
     f: Callable[[list[Any]], list[Any]], examples: Sequence[Any], like: Sequence[Variable]
 ) -> Program:
@@ -159,7 +203,35 @@ def recorded(
         inputs,
         [y if variable is None else variable for y, variable in results],
     )
-    return simplify(useful(program))
+    return computed(simplify(useful(program)))
+
+
+def computed(program: Program) -> Program:
+    """`program` with variables for all outputs: constants among them are captured."""
+    captured, values = list(program.captured), list(program.values)
+    outputs = []
+    count = 1 + max(
+        (v.number for v in (*program.inputs, *captured)),
+        default=-1,
+    )
+    count = max([count, *(1 + v.number for step in program.steps for v in step.outputs)])
+    for y in program.outputs:
+        if not isinstance(y, Variable):
+            array = np.array(y)
+            y = Variable(count, array.shape, array.dtype)
+            count += 1
+            captured.append(y)
+            values.append(array)
+        outputs.append(y)
+    return Program(
+        program.inputs,
+        captured,
+        values,
+        program.steps,
+        outputs,
+        program.assumptions,
+        program.live,
+    )
 
 
 class Replayed(Rules):
@@ -198,10 +270,7 @@ class Replayed(Rules):
     def pushed(self, operands: list[Any], tangents: list[Any]) -> tuple[list[Any], list[Any]]:
         """Return the outputs and their tangents, from one program for both."""
         active = tuple(t is not None for t in tangents)
-        made = self._derived.get(("pushed", active))
-        if made is None:
-            made = self._derived["pushed", active] = self._push(operands, active)
-        rules, moving = made
+        rules, moving = self.derived(("pushed", active), lambda: self._push(operands, active))
         results = call(rules, [*operands, *(t for t in tangents if t is not None)])
         n = len(self.program.outputs)
         found = iter(results[n:])
@@ -227,28 +296,32 @@ class Replayed(Rules):
 
         tangents = [zeros_for(x) for x, a in zip(starts, active, strict=True) if a]
         like = [v for v, a in zip(program.arguments, active, strict=True) if a]
-        made = recorded(both, [*starts, *tangents], [*program.arguments, *map(_strong, like)])
+        made = recorded(both, [*starts, *tangents], [*program.arguments, *map(strong, like)])
         return Replayed(made, f"tangent of {self.name}"), moving
 
     def pulled(
         self, operands: list[Any], active: list[bool]
     ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
         """Return the outputs, and what pulls cotangents back: a program each."""
-        key = ("pulled", tuple(active))
-        made = self._derived.get(key)
-        if made is None:
-            made = self._derived[key] = _Parts(self, operands, active)
-        return made(operands)
+        parts = self.derived(
+            ("pulled", tuple(active)), lambda: Parts(self, map(example, operands), active)
+        )
+        return parts(operands)
 
-    def batched(self, size: int, mask: list[bool], operands: list[Any]) -> Replayed:
-        """Return the program for all lanes of a batch at once."""
-        key = ("batched", size, tuple(mask))
+    def lanes(self, size: int, mask: list[bool], operands: list[Any]) -> list[Any]:
+        """Return the outputs of all lanes of a batch, from one program."""
+        made = self.derived(("lanes", size, tuple(mask)), lambda: self.batch(size, mask, operands))
+        return call(made, operands)
+
+    def derived(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What was made of this program under a key, or is made now."""
         made = self._derived.get(key)
         if made is None:
-            made = self._derived[key] = self._batch(size, mask, operands)
+            made = self._derived[key] = make()
         return made
 
-    def _batch(self, size: int, mask: list[bool], operands: list[Any]) -> Replayed:
+    def batch(self, size: int, mask: list[bool], operands: list[Any]) -> Replayed:
+        """Derive the program for all lanes of a batch."""
         program = self.program
 
         def lanes(handles: list[Any]) -> list[Any]:
@@ -264,19 +337,21 @@ class Replayed(Rules):
             trace.close()
             return made
 
-        like = [_strong(v) if on else v for v, on in zip(program.arguments, mask, strict=True)]
+        like = [strong(v) if on else v for v, on in zip(program.arguments, mask, strict=True)]
         made = recorded(lanes, [example(x) for x in operands], like)
         return Replayed(made, f"vmap of {self.name}")
 
 
-class _Parts:
+class Parts:
     """The forward part of a program, with what the backward part needs, and the backward part."""
 
-    def __init__(self, rules: Replayed, operands: list[Any], active: list[bool]):
+    def __init__(
+        self, rules: Replayed, examples: Iterable[Any], active: list[bool], again: bool = False
+    ):
         program = rules.program
         self.active = active
-        n = len(operands)
-        starts = [example(x) for x in operands]
+        starts = list(examples)
+        n = len(starts)
         self.smooth = [
             k
             for k, y in enumerate(program.outputs)
@@ -299,15 +374,16 @@ class _Parts:
             return [*map(trace.read, ys), *(g for g in found if g is not None)]
 
         seeds = [np.zeros(y.shape, y.dtype)[()] for y in outputs]
-        joint = recorded(both, [*starts, *seeds], [*program.arguments, *map(_strong, outputs)])
+        joint = recorded(both, [*starts, *seeds], [*program.arguments, *map(strong, outputs)])
         self.count = len(program.outputs)
-        forward, backward, self.passed = _parted(joint, n, self.count)
+        forward, backward, self.passed = _parted(joint, n, self.count, again)
         self.forward = Replayed(forward, rules.name)
         self.backward = Replayed(backward, f"pullback of {rules.name}")
 
     def __call__(
         self, operands: list[Any]
     ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
+        """Return the outputs on `operands`, and what pulls cotangents back."""
         results = call(self.forward, operands)
         kept = [*results[self.count :], *(operands[k] for k in self.passed)]
 
@@ -323,7 +399,9 @@ class _Parts:
         return results[: self.count], pull
 
 
-def _parted(joint: Program, n: int, count: int) -> tuple[Program, Program, list[int]]:
+def _parted(
+    joint: Program, n: int, count: int, everything_again: bool
+) -> tuple[Program, Program, list[int]]:
     """Part a program of values and cotangents where the seeds come in.
 
     Returns
@@ -361,7 +439,7 @@ def _parted(joint: Program, n: int, count: int) -> tuple[Program, Program, list[
             passed.setdefault(x.number, x)
             return
         step = maker[x.number]
-        if step.primitive.name in _FREE:
+        if everything_again or step.primitive.name in _FREE:
             if id(step) not in again:
                 for operand in step.operands:
                     need(operand)
@@ -413,6 +491,6 @@ def _parted(joint: Program, n: int, count: int) -> tuple[Program, Program, list[
     return useful(forward), useful(backward), [positions[number] for number in passed]
 
 
-def _strong(v: Variable) -> Variable:
+def strong(v: Variable) -> Variable:
     """Cotangents, tangents and lanes are arrays, whatever they belong to."""
     return Variable(v.number, v.shape, v.dtype)

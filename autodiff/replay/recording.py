@@ -27,7 +27,7 @@ from autodiff.replay.names import (
     names_of_path,
     outer_names,
 )
-from autodiff.replay.programs import Replayed, bare, decided, interpret, is_recorded
+from autodiff.replay.programs import Replayed, bare, decided, interpret, is_recorded, recording
 from autodiff.transforms.arguments import name_of
 from autodiff.transforms.rules import call
 
@@ -232,7 +232,8 @@ def record_call(
     enter_transform()
     try:
         args, kwargs = rebuild(inputs)
-        made = f(*args, **kwargs)
+        with recording():
+            made = f(*args, **kwargs)
         out_leaves, structure = trees.flatten(made)
         reads = [trace.read(y) for y in out_leaves]
     finally:

@@ -59,12 +59,12 @@ class Rules:
         """Return the results, and their tangents (None: zero)."""
         raise NotImplementedError
 
-    def batched(self, size: int, mask: list[bool], operands: list[Any]) -> Rules:
-        """Return the rules for all lanes of a batch at once; `mask` says which operands have one.
+    def lanes(self, size: int, mask: list[bool], operands: list[Any]) -> list[Any]:
+        """Return the results for all lanes of a batch, their axis in front in each of them.
 
-        Results of these always carry the batch axis, in front.
+        `mask` says which operands have that axis.
         """
-        return Lanes(self, size, mask)
+        return call(Lanes(self, size, mask), operands)
 
     def pulled(
         self, operands: list[Any], active: list[bool]
@@ -114,8 +114,7 @@ def call(rules: Rules, operands: list[Any]) -> list[Any]:
     if isinstance(top, BatchTrace):
         size = top.size
         payloads = [top.read(x)[0] if m else x for x, m in zip(operands, mine, strict=True)]
-        results = call(rules.batched(size, mine, payloads), payloads)
-        return [top.input(r) for r in results]
+        return [top.input(r) for r in rules.lanes(size, mine, payloads)]
     if isinstance(top, ForwardTrace):
         primals, tangents = [], []
         for x, m in zip(operands, mine, strict=True):

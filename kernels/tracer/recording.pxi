@@ -113,6 +113,7 @@ cdef class RecordTrace(Trace):
         self.equations = []
         self.guards = []
         self.taken_out = None
+        self.detach = None
         self.count = 0
         self.snapshots = {}
 
@@ -162,6 +163,11 @@ cdef class RecordTrace(Trace):
                     names.append(t.tangent)
                     continue
                 x = np.array(t.payload) if t.level == 0 else plain(t)
+                if t.level != 0 and self.detach is not None:
+                    # The body of a loop runs on examples, and nobody else may see that.
+                    payloads.append(self.detach(x))
+                    names.append(x)
+                    continue
             payloads.append(x)
             names.append(self.snapshot(x) if isinstance(x, np_ndarray) else x)
         y = dispatch(primitive, tuple(payloads), params)
