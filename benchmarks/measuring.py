@@ -163,13 +163,14 @@ class _Measurement:
         """Calls a sample, and rounds."""
         if entry.reports:
             return 1, self._effort.processes
-        number, once = 1, self._sampled(entry, 1)  # the warm-up
+        self._sampled(entry, 1)  # the warm-up; the second call of a replay is the one that compiles
+        number, once = 1, self._sampled(entry, 1)
         if once < share / 2:
-            for _ in range(3):  # the first calls are the slow ones: look again
-                once = self._sampled(entry, number)
+            for _ in range(2):  # the first calls are the slow ones: look again
                 if once >= self._effort.sample:
                     break
                 number = max(1, min(100_000, round(self._effort.sample / once)))
+                once = self._sampled(entry, number)
         rounds = int(share / (once * number))
         return number, max(FEWEST, min(self._effort.rounds, rounds))
 

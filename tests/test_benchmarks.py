@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from itertools import pairwise
 
@@ -141,6 +142,19 @@ def test_a_replay_that_is_not_compiled_says_so():
     case = Case("f", [Entry("autodiff, replay", falls_back)])
     result = run_case("micro", case, TINY)
     assert result.remarks == {"autodiff, replay": "runs step by step"}
+
+
+def test_a_slow_first_call_does_not_decide_how_often_is_measured():
+    """A replay compiles in its second call; what follows is measured as often as anything fast."""
+    calls = []
+
+    def compiles():
+        calls.append(0)
+        if len(calls) <= 2:
+            time.sleep(0.05)
+
+    result = run_case("micro", Case("f", [Entry("us", compiles)]), Effort(9, 1e-6, 0.05))
+    assert len(result.times["us"].samples) == 9
 
 
 def test_nan_is_no_agreement():
