@@ -326,6 +326,8 @@ class Emitter:
         self._splats: dict[str, Any] = {}
         # Names of transposed matrices, and what they are the transposes of.
         self._transposed: dict[str, Value] = {}
+        # Names of matrices joined from columns: the axis, and the columns.
+        self._columns: dict[str, tuple[int, list[Value]]] = {}
 
     # ---------------------------------------------------------------- what goes in and out
 
@@ -876,6 +878,11 @@ class Emitter:
         axes = tuple(int(k) % v.ndim for k in axes)
         if axes == tuple(range(v.ndim)):
             return v
+        lines = self._columns.get(v.name)
+        if lines is not None:
+            # Columns side by side are rows one below the other, which XLA writes in one go.
+            axis, parts = lines
+            return self.concatenate([self.reshape(x, x.shape[::-1]) for x in parts], 1 - axis)
         shape = tuple(v.shape[k] for k in axes)
         source, target = type_text(v.shape, v.dtype), type_text(shape, v.dtype)
         result = self._line(
@@ -946,12 +953,15 @@ class Emitter:
         shape = (*parts[0].shape[:axis], total, *parts[0].shape[axis + 1 :])
         types = ", ".join(type_text(v.shape, v.dtype) for v in parts)
         names = ", ".join(v.name for v in parts)
-        return self._line(
+        result = self._line(
             f"stablehlo.concatenate {names}, dim = {axis}",
             f"({types}) -> {type_text(shape, parts[0].dtype)}",
             shape,
             parts[0].dtype,
         )
+        if result.ndim == 2 and axis == 1 and all(v.shape[1] == 1 for v in parts):
+            self._columns[result.name] = (axis, parts)
+        return result
 
     def pad(
         self,
