@@ -339,13 +339,14 @@ def test_arguments_that_are_not_read(name, shape):
         lambda e, a: e.argsort(a),
         lambda e, a: e.dot_general(a, a, contract=((1,), (0,))),
         lambda e, a: e.solve(a, a),
+        lambda e, a: e.reduce(e.broadcast(a, (500, 4, 4)), "add"),
         lambda e, a: e.while_loop(
             lambda e, v: e.compare(e.number(v[0]) or 0.0, 1.0, "LT"),
             lambda e, v: [e.dot_general(v[0], v[0], contract=((1,), (0,)))],
             [a],
         )[0],
     ],
-    ids=["sort", "argsort", "product", "solve", "loop"],
+    ids=["sort", "argsort", "product", "solve", "large sum", "loop"],
 )
 def test_libraries_are_called_from_a_schedule(build):
     emit = Emitter()

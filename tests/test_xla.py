@@ -249,3 +249,43 @@ def test_powers_reach_xla_as_products():
         autodiff.hessian(lambda x: np.sum(x**2 + x**1 + x**0 + x**-1 + x**3)), np.ones(2)
     ).stablehlo()
     assert "stablehlo.power" not in text
+
+
+def test_a_step_that_xla_has_not_cuts_the_program_in_two():
+    special = pytest.importorskip("autodiff.scipy.special")
+    pytest.importorskip("scipy")
+    from autodiff.lowering import Assumption
+    from autodiff.replay.executors import NumpyExecutor
+    from autodiff.xla.segments import Segments
+
+    def f(x):
+        y = x
+        for _ in range(8):
+            y = np.sin(y) * x + y
+        z = special.j0(y) * 2.0
+        for _ in range(8):
+            z = np.tanh(z) * y + z
+        return np.sum(special.i0(z) + x), z, x
+
+    for g in (f, autodiff.grad(lambda x: f(x)[0])):
+        program = autodiff.record(g, np.ones(5)).program
+        assert program.cuts
+        run = Segments(program)
+        assert len(run.stages) == 3
+        assert run.stages[0].executable is not None
+        for x in (np.ones(5), np.linspace(-1, 1, 5)):
+            for a, b in zip(run([x]), NumpyExecutor(program)([x]), strict=True):
+                assert np.shape(a) == np.shape(b) and np.asarray(a).dtype == np.asarray(b).dtype
+                np.testing.assert_allclose(a, b, 1e-12)
+    # Behind a guard that does not hold the host's steps are not run.
+    x, y, z = Variable(0, (), "f8"), Variable(1, (), "?"), Variable(2, (), "f8")
+    from autodiff._kernels.primitive import Primitive, primitive_named
+
+    called = []
+    host = Primitive("host", lambda x: called.append(x) or x)
+    host.cut = "it is the test's"
+    steps = [Step(primitive_named("greater"), [x, 0.0], {}, [y]), Step(host, [x], {}, [z])]
+    run = Segments(Program([x], [], [], steps, [z], [Assumption(y, "bool", True, None, 1)]))
+    assert run([np.float64(2.0)]) == [2.0, True]
+    assert run([np.float64(-2.0)]) == [None, False]
+    assert called == [2.0]

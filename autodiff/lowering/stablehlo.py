@@ -80,6 +80,9 @@ _ONE = '{mhlo.frontend_attributes = {inlineable = "false", xla_cpu_small_call = 
 # their number (1,400: 2 seconds, as in a schedule; 4,000: minutes).
 MOST_LOOPS = 1_500
 
+# Reductions of more elements are left to a library (from 4,096 on, in jaxlib 0.10).
+MOST_SUMMED = 2_048
+
 # The end of an operation on scalars.
 _SCALAR = re.compile(r"tensor<(?:[a-z]+\d+|complex<f\d+>)>$", re.MULTILINE)
 
@@ -312,7 +315,8 @@ class Emitter:
         # Of the names in a region, which must differ from those around it.
         self._prefix = prefix
         self._regions = 0
-        # Shapes of products of matrices, which XLA's CPU compiler leaves to a library.
+        # Shapes of products of matrices and of large sums, which XLA's CPU compiler leaves to a
+        # library.
         self.products: list[Shape] = []
         self.out: Any = None
         self.arguments: list[Value] = []
@@ -1033,6 +1037,8 @@ class Emitter:
         propagates through maximum and minimum, as in NumPy.
         """
         v = self.value(v)
+        if v.size > MOST_SUMMED:
+            self.products.append(v.shape)
         dims = _axes(axes, v.ndim)
         kept = tuple(1 if k in dims else n for k, n in enumerate(v.shape))
         shape = tuple(n for k, n in enumerate(v.shape) if k not in dims)
@@ -1051,6 +1057,8 @@ class Emitter:
     def argreduce(self, v: Any, name: str, axis: int, keepdims: bool = False) -> Value:
         """Position of the first ``"maximum"`` or ``"minimum"`` along `axis`; NaN wins."""
         v = self.value(v)
+        if v.size > MOST_SUMMED:
+            self.products.append(v.shape)
         if v.dtype.kind == "b":
             v = self.convert(v, np.uint8)
         axis %= v.ndim
@@ -1099,6 +1107,8 @@ class Emitter:
     def cumulative(self, v: Any, name: str, axis: int, reverse: bool = False) -> Value:
         """Running reduction along `axis`, in the result as many elements as in `v`."""
         v = self.value(v)
+        if v.size > MOST_SUMMED:
+            self.products.append(v.shape)
         axis %= v.ndim
         n = v.shape[axis]
         if v.size == 0 or n == 1:

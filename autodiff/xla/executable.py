@@ -293,10 +293,20 @@ def _taken(array: Any, slot: Slot) -> np.ndarray:
     return host.copy() if _bytes(slot) <= SMALL_RESULT else np.asarray(_Memory(host))
 
 
-def compile_program(program: Program) -> Executable:
-    """Compile a program for this process's CPU, unless it is longer than XLA can digest."""
+def compile_program(program: Program) -> Any:
+    """Compile a program for this process's CPU, unless it is longer than XLA can digest.
+
+    Returns
+    -------
+    Executable or Segments
+        The latter where some steps are the host's.
+    """
     if len(program.steps) > LONGEST:
         raise TooLong(len(program.steps))
+    if program.cuts:
+        from autodiff.xla.segments import Segments
+
+        return Segments(program)
     return Executable(program)
 
 
