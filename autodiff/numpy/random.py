@@ -7,7 +7,9 @@ values, are those of `numpy.random` for the same seed; where a distribution take
 exponentials, the last bits may differ. Distributions without such a function (counts, gamma's
 shape, …) are for plain parameters only, and say so.
 
-A recorded replay keeps the random numbers that were drawn when it was recorded.
+What is drawn through this module while `autodiff.jit` or `autodiff.record` records is drawn afresh
+by each replay, in the same order, from the same generators; what plain `numpy.random` draws cannot
+be, so that such functions run eagerly.
 
 Examples
 --------
@@ -21,6 +23,8 @@ Examples
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +56,50 @@ from autodiff.primitives.elementwise import (
 )
 
 __all__ = ["Generator", "RandomState", "default_rng"]
+
+
+# ---- recordings ----------------------------------------------------------------------------------
+
+
+class Listening(threading.local):
+    """Who writes down what this thread draws.
+
+    Attributes
+    ----------
+    recorder : object or None
+        Its ``draw(source, name, args, kwargs)`` draws and returns what stands for the sample;
+        its ``made(generator, seeded)`` is told of new generators.
+    """
+
+    recorder: Any = None
+
+
+listening = Listening()
+
+
+def _drawn(source: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call NumPy's own method `name` of a generator, heard by a recording."""
+    recorder = listening.recorder
+    if recorder is None:
+        return getattr(_plain(source), name).__get__(source)(*args, **kwargs)
+    return recorder.draw(source, name, args, kwargs)
+
+
+def _plain(source: Any) -> type:
+    return np.random.Generator if isinstance(source, np.random.Generator) else np.random.RandomState
+
+
+class _Heard:
+    """NumPy's methods of a generator, of a subclass too, heard by recordings."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def __getattr__(self, name: str) -> Any:
+        return functools.partial(self._draw, name)
+
+    def _draw(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        return _drawn(self.source, name, args, kwargs)
 
 
 # ---- distributions -------------------------------------------------------------------------------
@@ -138,14 +186,13 @@ def _shape(size: Any, given: list[Any]) -> tuple[int, ...]:
     return size
 
 
-def _pathwise(name: str, source: Any) -> Callable[..., Any]:
+def _pathwise(name: str, source: _Heard) -> Callable[..., Any]:
     """The distribution `name` of `source`, a generator of NumPy, for traced parameters too."""
     parameters, (drawn, standard), formula = _PATHWISE[name]
-    plain = getattr(source, name)
 
     def draw(*args: Any, **kwargs: Any) -> Any:
         if not (holds_tracer(args) or holds_tracer(list(kwargs.values()))):
-            return plain(*args, **kwargs)
+            return getattr(source, name)(*args, **kwargs)
         names = [*parameters, "size"]
         given = dict(zip(names, args, strict=False)) | kwargs
         if len(args) > len(names) or not set(given) <= set(names):
@@ -170,7 +217,7 @@ def _pathwise(name: str, source: Any) -> Callable[..., Any]:
     return draw
 
 
-def _gamma(source: Any) -> Callable[..., Any]:
+def _gamma(source: _Heard) -> Callable[..., Any]:
     def gamma(shape: Any, scale: Any = 1.0, size: Any = None) -> Any:
         """Draw samples as `numpy.random.gamma`; `scale` may be traced."""
         if holds_tracer(shape):
@@ -186,7 +233,7 @@ def _gamma(source: Any) -> Callable[..., Any]:
     return gamma
 
 
-def _multivariate_normal(source: Any) -> Callable[..., Any]:
+def _multivariate_normal(source: _Heard) -> Callable[..., Any]:
     def multivariate_normal(mean: Any, cov: Any, size: Any = None, *args: Any, **kw: Any) -> Any:
         """Draw samples as `numpy.random.multivariate_normal`; `mean` may be traced."""
         if holds_tracer(cov):
@@ -208,8 +255,8 @@ def _multivariate_normal(source: Any) -> Callable[..., Any]:
 # ---- picking and mixing --------------------------------------------------------------------------
 
 
-def _picking(source: Any) -> dict[str, Callable[..., Any]]:
-    new = isinstance(source, np.random.Generator)
+def _picking(source: _Heard) -> dict[str, Callable[..., Any]]:
+    new = isinstance(source.source, np.random.Generator)
 
     def choice(
         a: Any, size: Any = None, replace: bool = True, p: Any = None, *args: Any, **kw: Any
@@ -246,8 +293,8 @@ def _picking(source: Any) -> dict[str, Callable[..., Any]]:
             source.shuffle(x, **({"axis": axis} if new else {}))
             return
         axis = axis_in_range(axis, ndim_of(x))
-        order = np.arange(shape_of(x)[axis])
-        source.shuffle(order)
+        # A permutation takes the same bits as a shuffle does.
+        order = source.permutation(shape_of(x)[axis])
         x[...] = take(x, order, axis=axis)
 
     def permuted(x: Any, *, axis: int | None = None, out: Any = None) -> Any:
@@ -282,7 +329,7 @@ def _picking(source: Any) -> dict[str, Callable[..., Any]]:
     return made
 
 
-def _twins(source: Any) -> dict[str, Callable[..., Any]]:
+def _twins(source: _Heard) -> dict[str, Callable[..., Any]]:
     """All methods of a generator that take traced values."""
     made = {name: _pathwise(name, source) for name in _PATHWISE}
     made["gamma"] = _gamma(source)
@@ -301,14 +348,14 @@ class _GeneratorType(type):
 
 
 def _method(name: str, plain: type) -> Callable[..., Any]:
+    own = getattr(plain, name)
+
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        own = getattr(plain, name)
-        if not (holds_tracer(args) or holds_tracer(list(kwargs.values()))):
+        if holds_tracer(args) or (kwargs and holds_tracer(list(kwargs.values()))):
+            return _twins(_Heard(self))[name](*args, **kwargs)
+        if listening.recorder is None:
             return own(self, *args, **kwargs)
-        # NumPy's own generator over the same source of bits.
-        if plain is np.random.Generator:
-            return _twins(np.random.Generator(self.bit_generator))[name](*args, **kwargs)
-        return _twins(_Beneath(self, plain))[name](*args, **kwargs)
+        return _drawn(self, name, args, kwargs)
 
     method.__name__ = method.__qualname__ = name
     method.__doc__ = (
@@ -317,14 +364,17 @@ def _method(name: str, plain: type) -> Callable[..., Any]:
     return method
 
 
-class _Beneath:
-    """NumPy's methods of an instance of a subclass that overrides them."""
+def _free(name: str, plain: type) -> Callable[..., Any]:
+    own = getattr(plain, name)
 
-    def __init__(self, instance: Any, plain: type) -> None:
-        self._instance, self._plain = instance, plain
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if listening.recorder is None:
+            return own(self, *args, **kwargs)
+        return _drawn(self, name, args, kwargs)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._plain, name).__get__(self._instance)
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = own.__doc__
+    return method
 
 
 class Generator(np.random.Generator, metaclass=_GeneratorType):
@@ -348,9 +398,16 @@ class RandomState(np.random.RandomState, metaclass=_GeneratorType):
     """
 
 
+def _methods(plain: type) -> list[str]:
+    """The public methods of a class of NumPy's generators."""
+    return [name for name in dir(plain) if name[0] != "_" and callable(getattr(plain, name))]
+
+
 def _override(made: type, plain: Any) -> None:
-    for name in _twins(plain):
-        setattr(made, name, _method(name, type(plain)))
+    twins = _twins(_Heard(plain))
+    for name in _methods(type(plain)):
+        make = _method if name in twins else _free
+        setattr(made, name, make(name, type(plain)))
 
 
 _override(Generator, np.random.Generator(np.random.PCG64(0)))
@@ -378,17 +435,40 @@ def default_rng(seed: Any = None) -> Any:
     np.float64(1.719)
     """
     made = np.random.default_rng(seed)
-    return made if type(made) is Generator else Generator(made.bit_generator)
+    if type(made) is not Generator:
+        made = Generator(made.bit_generator)
+    if listening.recorder is not None:
+        listening.recorder.made(made, seed)
+    return made
 
 
 # ---- the functions of the module -----------------------------------------------------------------
 
-_GLOBAL = _twins(np.random.mtrand._rand)
+_TWINS = _twins(_Heard(np.random.mtrand._rand))
+
+
+def _function(name: str) -> Callable[..., Any]:
+    own = getattr(np.random, name)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if listening.recorder is None:
+            return own(*args, **kwargs)
+        return _drawn(np.random.mtrand._rand, name, args, kwargs)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = own.__doc__
+    return function
+
+
+_GLOBAL: dict[str, Callable[..., Any]] = {
+    **{n: _function(n) for n in _methods(np.random.RandomState) if hasattr(np.random, n)},
+    **_TWINS,
+}
 
 
 def _declare() -> None:
     module = np.random
-    declares(*(getattr(module, name) for name in _GLOBAL))
+    declares(*(getattr(module, name) for name in _TWINS))
     declares(module.Generator, module.RandomState, module.default_rng)
     counts = (
         "binomial geometric hypergeometric logseries multinomial negative_binomial poisson zipf"

@@ -15,6 +15,7 @@ from autodiff import trees
 from autodiff._kernels.tracer import Tracer, is_weak
 from autodiff.errors import ArgumentError, LanesDisagree
 from autodiff.lowering.stablehlo import LoweringError
+from autodiff.numpy.random import listening
 from autodiff.replay.branching import by_lane
 from autodiff.replay.executors import GuardFailed, NumpyExecutor
 from autodiff.replay.programs import example, is_recorded
@@ -83,8 +84,9 @@ def jit(
     -----
     ReplayWarning
         Once, where ``f`` runs eagerly after all: its program is too long for XLA's compiler, it has
-        too many paths, it takes a float out of a traced value, it changes outer values that it
-        reads, or reads more of them than can be watched.
+        too many paths, it takes a float out of a traced value, it draws through plain
+        `numpy.random`, it changes outer values that it reads, or reads more of them than can be
+        watched.
 
     Notes
     -----
@@ -294,6 +296,9 @@ class _Signature:
         paths = self.paths
         if paths and not self.eager:
             path = paths[0]
+            if path.draws is not None and listening.recorder is not None:
+                # What is recorded around this call draws afresh as well.
+                return self._inlined(args, kwargs)
             if path.names.check():
                 if path.executor is None or path.seen >= 0:
                     self._prepare(path)
@@ -320,10 +325,16 @@ class _Signature:
                 return result
         owner = self.owner()
         assert owner is not None, "a signature is only called by its owner"
-        if self.eager:
+        if self.eager or listening.recorder is not None:
+            # What is recorded around this call takes in what f does.
             return owner._function(*args, **kwargs)
         with owner._lock:
             return self._record(owner, data, args, kwargs, how).result
+
+    def _inlined(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        owner = self.owner()
+        assert owner is not None, "a signature is only called by its owner"
+        return owner._function(*args, **kwargs)
 
     def traced(self, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any) -> Any:
         """The result for one call inside of other transforms."""
@@ -345,6 +356,7 @@ class _Signature:
                 return result
             with owner._lock:
                 made = self._record(owner, [example(x) for x in data], args, kwargs, how)
+            made.rewind()
             if made.path is None or made.path not in self.paths:
                 return owner._function(*args, **kwargs)
             return made.path.traced(data)
@@ -358,8 +370,9 @@ class _Signature:
 
         def record(values: list[Any]) -> Path | None:
             with owner._lock:
-                made = self._record(owner, values, args, kwargs, how).path
-            return made if made in self.paths else None
+                recording = self._record(owner, values, args, kwargs, how)
+            recording.rewind()
+            return recording.path if recording.path in self.paths else None
 
         return by_lane(self.paths, data, record)
 
@@ -427,6 +440,9 @@ class _Signature:
                     f"runs eagerly: {place} takes a float out of a traced value, which a compiled "
                     "replay cannot follow; keep it an array (np.sin instead of math.sin)"
                 )
+            elif reason == "random":
+                self.eager = True
+                self._warn(f"runs eagerly: it draws from {source}")
             elif reason == "names":
                 self.eager = True
                 self._warn(f"runs eagerly: {source}, so that changes of them would not be seen")

@@ -15,8 +15,8 @@ one is one of:
   by content.
 
 What reaches further than can be followed is not replayed at all: `Incomplete`. What is not seen:
-values that C code, ``getattr`` with a computed name, files, clocks and random
-number generators provide; they are what they were when the function was recorded.
+values that C code, ``getattr`` with a computed name, files and clocks provide; they are what they
+were when the function was recorded.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ _DEEPEST = 12
 
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, type(Ellipsis))
 _CONTAINERS = (list, dict, tuple, collections.deque)
+_RANDOM = (np.random.Generator, np.random.RandomState, np.random.BitGenerator)
 _OPAQUE_PACKAGES = frozenset(
     "autodiff numpy scipy jax jaxlib torch builtins functools itertools math cmath operator "
     "collections contextlib dataclasses typing warnings threading inspect types".split()
@@ -281,6 +282,9 @@ class _Walk:
                 return
             elif isinstance(value, (*_PLAIN, *_CONTAINERS, types.FunctionType)):
                 break
+            elif isinstance(value, _RANDOM):
+                # Which one it is counts, whatever it is asked for.
+                break
             try:
                 inner = getattr(value, attribute)
             except Exception:
@@ -355,7 +359,7 @@ class _Walk:
                 raise Incomplete(f"{label} is a set of other things than numbers and strings")
         elif isinstance(value, (types.FunctionType, functools.partial)):
             pending.append((value, None))
-        elif not isinstance(value, (type, types.ModuleType, enum.Enum)):
+        elif not isinstance(value, (type, types.ModuleType, enum.Enum, *_RANDOM)):
             if callable(value):
                 pending.append((value, None))
             if _is_users(value):

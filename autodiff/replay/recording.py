@@ -18,6 +18,7 @@ from autodiff.errors import ArgumentError
 from autodiff.lowering.bounds import with_bounds
 from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
+from autodiff.replay.draws import Draws, DrawsRecorder, listened
 from autodiff.replay.executors import GuardFailed
 from autodiff.replay.names import (
     Content,
@@ -41,12 +42,14 @@ _WEAK = (float, int, bool, complex)
 class Recording:
     """What one run has left: the eager result, and a path unless there is a reason against it."""
 
-    __slots__ = ("path", "reason", "result")
+    __slots__ = ("path", "reason", "result", "rewind")
 
     def __init__(self, result: Any, path: Path | None, reason: tuple[str, Any] | None = None):
         self.result = result
         self.path = path
         self.reason = reason
+        # Takes the generators of random numbers back to where they were before the run.
+        self.rewind: Callable[[], None] = lambda: None
 
 
 class Path:
@@ -62,11 +65,14 @@ class Path:
         What runs the program now.
     fetches : tuple of callable
         How to read the program's live captured arrays.
+    draws : Draws or None
+        What is drawn at each call; the samples follow the fetched arrays among the arguments.
     """
 
     __slots__ = (
         "_finish",
         "_replayed",
+        "draws",
         "executor",
         "fetches",
         "guards",
@@ -80,8 +86,15 @@ class Path:
     )
 
     def __init__(
-        self, program: Program, names: Names, structure: Any, kinds: Sequence[Any], name: str
+        self,
+        program: Program,
+        names: Names,
+        structure: Any,
+        kinds: Sequence[Any],
+        name: str,
+        draws: Draws | None = None,
     ):
+        self.draws = draws
         self.program = program
         self.names = names
         self.structure = structure
@@ -104,7 +117,21 @@ class Path:
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for these leaves of arguments; raises `GuardFailed` on another path."""
-        values = [*leaves, *[fetch() for fetch in self.fetches]] if self.fetches else leaves
+        if self.draws is not None:
+            with self.draws.speculation():
+                return self._computed(self.arguments(leaves))
+        return self._computed(
+            [*leaves, *[fetch() for fetch in self.fetches]] if self.fetches else leaves
+        )
+
+    def arguments(self, leaves: Sequence[Any]) -> list[Any]:
+        """What the program is called with: the leaves, arrays fetched anew, fresh samples."""
+        values = [*leaves, *[fetch() for fetch in self.fetches]]
+        if self.draws is not None:
+            values += self.draws.samples()
+        return values
+
+    def _computed(self, values: Sequence[Any]) -> Any:
         results = self.executor(values)
         if self.guards:
             first = len(results) - len(self.guards)
@@ -132,7 +159,12 @@ class Path:
         The first time they see step after step; when the path has come back, one operation with a
         compiled value and compiled derivatives. Recordings take in the steps.
         """
-        values = [*leaves, *[fetch() for fetch in self.fetches]]
+        if self.draws is not None:
+            with self.draws.speculation():
+                return self._traced(self.arguments(leaves))
+        return self._traced([*leaves, *[fetch() for fetch in self.fetches]])
+
+    def _traced(self, values: list[Any]) -> Any:
         if self._replayed is None or any(map(is_recorded, values)):
             if self._replayed is None:
                 self._replayed = Replayed(bare(self.program), self.name)
@@ -228,11 +260,15 @@ def record_call(
             handle = trace.input(array.view(), False)
             live[id(array)] = (handle, array)
             fetches[_variable(trace, handle).id] = fetch
+    listener = DrawsRecorder(
+        lambda sample: trace.input(sample, type(sample) in _WEAK),
+        [receiver, *others, *(x for _, x, _ in places)],
+    )
     before = set_live_arrays({key: handle for key, (handle, _) in live.items()})
     enter_transform()
     try:
         args, kwargs = rebuild(inputs)
-        with recording():
+        with recording(), listened(listener):
             made = f(*args, **kwargs)
         out_leaves, structure = trees.flatten(made)
         reads = [trace.read(y) for y in out_leaves]
@@ -240,46 +276,64 @@ def record_call(
         trace.close()
         leave_transform()
         set_live_arrays(before)
+    listener.finished()
     payloads = [_eager_result(y, var, leaves) for y, var in reads]
     result = trees.unflatten(structure, payloads)
+
+    def left(path: Path | None, reason: tuple[str, Any] | None = None) -> Recording:
+        made = Recording(result, path, reason)
+        made.rewind = listener.rewind
+        return made
+
     equations = trace.equations
     if _outer_tracer(equations, payloads):
-        return Recording(result, None, ("traced", None))
+        return left(None, ("traced", None))
+    if listener.unseen is not None:
+        return left(None, ("random", listener.unseen))
     if trace.taken_out is not None:
-        return Recording(result, None, ("float", trace.taken_out))
+        return left(None, ("float", trace.taken_out))
     if unwatched is not None:
-        return Recording(result, None, ("names", unwatched))
+        return left(None, ("names", unwatched))
     for place, x, _ in places:
         if isinstance(x, np.ndarray) and not contents[id(x)].holds(x):
-            return Recording(result, None, ("changes", place.label))
+            return left(None, ("changes", place.label))
     alive = [(_variable(trace, handle), array) for handle, array in live.values()]
-    numbers = {id(array): var.id for var, array in alive}
+    drawn = {_variable(trace, handle).id: k for k, handle in listener.samples.items()}
+    samples = [
+        (_variable(trace, handle), np.asarray(trace.read(handle)[0]))
+        for handle in listener.samples.values()
+    ]
+    numbers = {id(array): var.id for var, array in (*alive, *samples)}
     program = from_recording(
         equations,
         trace.guards,
         variables,
         [_constant(y) if var is None else var for y, var in reads],
-        alive,
+        [*alive, *samples],
     )
     # First the guards: NumPy raises for what nobody needs, too.
     program = useful(with_bounds(program))
     used = program.values[: program.live]
-    unexplained = _unexplained(equations, places) or any(
-        var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads
+    unexplained = (
+        listener.has_arrays
+        or _unexplained(equations, places)
+        or any(var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads)
     )
     names = names_of_path(places, used, unexplained, contents)
     if not names.check():
-        return Recording(result, None, ("changes", None))
+        return left(None, ("changes", None))
     kept = {
-        v.number: fetches[numbers[id(array)]]
+        v.number: numbers[id(array)]
         for v, array in zip(program.captured[: program.live], used, strict=True)
     }
     program = simplify(program)
-    names.live = [fetched(kept[v.number]) for v in program.captured[: program.live]]
+    inner = [kept[v.number] for v in program.captured[: program.live]]
+    names.live = [fetched(fetches[number]) for number in inner if number not in drawn]
+    draws = listener.draws([drawn[number] for number in inner if number in drawn])
     kinds = [
         None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)
     ]
-    return Recording(result, Path(program, names, structure, kinds, name_of(f)))
+    return left(Path(program, names, structure, kinds, name_of(f), draws))
 
 
 def _variable(trace: Any, handle: Any) -> Any:

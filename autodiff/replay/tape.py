@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,6 +84,8 @@ def _record(
     )
     if recording.path is None:
         reason, source = recording.reason or ("", None)
+        if reason == "random":
+            raise ArgumentError(f"{name_of(f)} cannot be recorded: it draws from {source}")
         if reason == "names":
             raise ArgumentError(f"{name_of(f)} cannot be recorded: {source}")
         if reason == "changes":
@@ -194,9 +197,10 @@ class Tape:
 
     def _interpret(self, leaves: list[Any]) -> Any:
         """Run the equations through their primitives, so that transforms see them."""
-        values = [*leaves, *(fetch() for fetch in self._path.fetches)]
+        path = self._path
         try:
-            made = interpret(self.program, values)
+            with path.draws.speculation() if path.draws else contextlib.nullcontext():
+                made = interpret(self.program, path.arguments(leaves))
         except GuardFailed as failed:
             raise PathChanged(_changed(self.__name__, failed)) from None
         return trees.unflatten(self._path.structure, made)
