@@ -489,3 +489,27 @@ def test_special_functions(name, dtype):
         tolerance = 1e-5
     # What lies below the normal numbers is zero to XLA.
     np.testing.assert_allclose(found, expected, tolerance, np.finfo(dtype).tiny)
+
+
+def test_gates_are_open_where_nothing_was_chosen():
+    w = np.ones((3, 3))
+
+    def smooth(x):
+        return np.sum(np.tanh(x @ w) @ w)
+
+    def chosen(x):
+        y = np.log(x) @ w
+        return np.sum(np.where(x > 0, y, 0.0))
+
+    x = np.array([0.5, 1.0, -1.0])
+    names = [s.primitive.name for s in record(grad(smooth), x).program.steps]
+    assert "gated_matmul" not in names
+    with np.errstate(all="ignore"):
+        tape = record(grad(chosen), x)
+        names = [s.primitive.name for s in tape.program.steps]
+        assert "gated_matmul" in names
+        # The cotangents that jit pulls back through a function may come from a choice around it.
+        f = autodiff.jit(lambda x: np.sum(x @ (1.0 / x)))
+        g = grad(lambda x: np.where(np.sum(x) > 0, f(x), 0.0))
+        for _ in range(4):
+            np.testing.assert_array_equal(g(np.zeros(3)), np.zeros(3))

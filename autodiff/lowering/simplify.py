@@ -25,9 +25,57 @@ __all__ = [
 ]
 
 
-def simplify(program: Program) -> Program:
-    """`program` without dead and repeated steps, needless ``scale``, powers, constant arrays."""
-    return useful(shared(with_algebra(with_constants(with_each_array_once(program)))))
+def simplify(program: Program, seeded: bool = False) -> Program:
+    """`program` without dead and repeated steps, needless ``scale``, powers, constant arrays.
+
+    With `seeded` some inputs are cotangents, which may be zero for a branch that was not taken.
+    """
+    program = with_constants(with_each_array_once(program))
+    return useful(shared(with_algebra(with_open_gates(program, seeded))))
+
+
+# Where zeros come from that say "not chosen", and what gives a sum only where both operands do.
+_CHOOSING = frozenset("select index_add index_set scatter pad switch scan while".split())
+_SUMS = frozenset("add subtract".split())
+
+
+def with_open_gates(program: Program, seeded: bool = False) -> Program:
+    """`program` with plain products where no cotangent can be zero because of a choice.
+
+    A gated product looks for zero rows, since what they meet may be infinite on a branch that was
+    not taken. Without a ``where``, a maximum, a mask or an index before it there is no such branch.
+    """
+    chosen = {v.number for v in program.inputs} if seeded else set()
+    kept: list[Step] = []
+    for step in program.steps:
+        operands = [x for x in step.operands if isinstance(x, Variable)]
+        gate = step.params.get("gate")
+        name = step.primitive.name
+        if gate is not None:
+            x = step.operands[gate]
+            if isinstance(x, Variable) and x.number not in chosen:
+                if name == "gated_matmul":
+                    step = step.with_operands(step.operands, _primitive("matmul"))
+                    step.params = {}
+                else:
+                    step = step.with_operands(step.operands)
+                    step.params = {**step.params, "gate": None}
+        if (
+            name in _CHOOSING
+            or any(x.dtype.kind == "b" for x in operands)
+            or (all if name in _SUMS and operands else any)(x.number in chosen for x in operands)
+        ):
+            chosen.update(v.number for v in step.outputs)
+        kept.append(step)
+    return Program(
+        program.inputs,
+        program.captured,
+        program.values,
+        kept,
+        program.outputs,
+        program.assumptions,
+        program.live,
+    )
 
 
 def useful(program: Program) -> Program:

@@ -203,7 +203,7 @@ def recorded(
         inputs,
         [y if variable is None else variable for y, variable in results],
     )
-    return computed(simplify(useful(program)))
+    return computed(simplify(useful(program), seeded=True))
 
 
 def computed(program: Program) -> Program:
