@@ -157,6 +157,8 @@ class DrawsRecorder:
         self._sources: dict[int, Any] = {id(np.random.mtrand._rand._bit_generator): None}
         self._sources[next(iter(self._sources))] = np.random.mtrand._rand
         for x in reached:
+            if isinstance(x, Tracer):
+                continue
             x = x if isinstance(x, SOURCES) else getattr(x, "__self__", None)
             if isinstance(x, SOURCES):
                 self._sources.setdefault(id(_bits(x)), x)
