@@ -35,6 +35,7 @@ from autodiff.lowering.program import Assumption, Program, Step, Variable, from_
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.primitives.shapes import broadcast_to
 from autodiff.replay.executors import GuardFailed, Staged
+from autodiff.replay.rolling import rolled
 from autodiff.transforms.arguments import zeros_for
 from autodiff.transforms.rules import Rules, call
 
@@ -203,7 +204,7 @@ def recorded(
         inputs,
         [y if variable is None else variable for y, variable in results],
     )
-    return computed(simplify(useful(program), seeded=True))
+    return computed(rolled(simplify(useful(program), seeded=True)))
 
 
 def computed(program: Program) -> Program:

@@ -29,6 +29,7 @@ from autodiff.replay.names import (
     outer_names,
 )
 from autodiff.replay.programs import Replayed, bare, decided, interpret, is_recorded, recording
+from autodiff.replay.rolling import rolled
 from autodiff.transforms.arguments import name_of
 from autodiff.transforms.rules import call
 
@@ -326,7 +327,7 @@ def record_call(
         v.number: numbers[id(array)]
         for v, array in zip(program.captured[: program.live], used, strict=True)
     }
-    program = simplify(program)
+    program = rolled(simplify(program))
     inner = [kept[v.number] for v in program.captured[: program.live]]
     names.live = [fetched(fetches[number]) for number in inner if number not in drawn]
     draws = listener.draws([drawn[number] for number in inner if number in drawn])

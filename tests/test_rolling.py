@@ -1,0 +1,248 @@
+"""Rolling: what a Python loop left unrolled becomes a loop, with the same results."""
+
+import numpy as np
+import pytest
+
+import autodiff
+import autodiff.numpy as anp
+from autodiff.lowering.simplify import simplify
+from autodiff.replay import rolling
+from autodiff.replay.executors import NumpyExecutor, executor_named
+from autodiff.replay.rolling import rolled
+
+A = np.linspace(0.1, 0.5, 5)
+X = np.array([0.3, -0.2, 0.5, 0.9, -0.7])
+MATRICES = [np.eye(5) * 0.9 + 0.01 * k * np.ones((5, 5)) / 60 for k in range(60)]
+
+
+@pytest.fixture(autouse=True)
+def short_programs_too(monkeypatch):
+    monkeypatch.setattr(rolling, "SHORT", 32)
+
+
+def steps(program):
+    return sum(
+        1 + (steps(s.params["body"].program) if s.primitive.name == "scan" else 0)
+        for s in program.steps
+    )
+
+
+def carried(x):
+    for _ in range(60):
+        x = x + 0.01 * np.sin(x) * A
+    return np.sum(x * x)
+
+
+def two_carries(x):
+    a, b = x, x * 0.5
+    for _ in range(60):
+        a, b = a + 0.1 * b, b - 0.1 * np.sin(a)
+    return np.sum(a * b)
+
+
+def lagged(x):
+    now, before, earlier = x, x * 0.5, x * 0.25
+    for _ in range(60):
+        now, before, earlier = 0.9 * now + 0.05 * np.sin(before) * earlier, now, before
+    return np.sum(now * earlier)
+
+
+def table(x):
+    for k in range(60):
+        x = x + 0.01 * k * np.cos(x) + 0.1 / (k + 1)
+    return np.sum(x * x)
+
+
+def captured_arrays(x):
+    for m in MATRICES:
+        x = np.tanh(m @ x) + 0.1
+    return np.sum(x)
+
+
+def total(x):
+    s = 0.0
+    for k in range(60):
+        s = s + np.sum(np.sin(x * (0.01 * k)))
+    return s
+
+
+def used_outside(x):
+    kept = []
+    for _ in range(60):
+        x = 1.01 * np.sin(x) + 0.1
+        kept.append(x)
+    return np.sum(kept[3] * kept[-1]) + np.sum(kept[20])
+
+
+def two_loops(x):
+    kept = []
+    for _ in range(60):
+        x = np.sin(x) + 0.1
+        kept.append(np.sum(x))
+    s = 0.0
+    for y in kept:
+        s = s + y * y * 0.5
+    for y in reversed(kept):
+        s = s * 0.9 + y
+    return s
+
+
+def odd(x):
+    for k in range(80):
+        x = np.cos(x) * 0.9 if k == 41 else np.sin(x) * A + 0.1
+    return np.sum(x * x)
+
+
+def buffer(x):
+    y = anp.zeros(61)
+    y[0] = x[0]
+    for k in range(60):
+        y[k + 1] = y[k] + 0.01 * np.sin(y[k]) * x[1]
+    return np.sum(y * y)
+
+
+def rows(x):
+    y = anp.zeros((61, 5))
+    y[0] = x
+    for k in range(60):
+        y[k + 1] = y[k] + 0.01 * np.sin(y[k]) * A
+    return np.sum(y * y)
+
+
+def slices(x):
+    long = np.concatenate([x] * 14)
+    s = 0.0
+    for k in range(60):
+        s = s + np.sum(np.sin(long[k : k + 5]) * x)
+    return s
+
+
+def stencil(x):
+    for _ in range(40):
+        inner = x[1:-1] + 0.1 * (x[2:] - 2 * x[1:-1] + x[:-2])
+        x = np.concatenate([x[:1], inner, x[-1:]])
+    return np.sum(np.sin(x))
+
+
+def nested(x):
+    for k in range(20):
+        y = x
+        for _ in range(30):
+            y = y + 0.01 * np.sin(y) * A
+        x = np.cos(y) * 0.5 + 0.1 * k
+    return np.sum(x * x)
+
+
+def alternating(x):
+    for k in range(60):
+        x = x * 0.9 + (A if k % 2 else X)
+    return np.sum(np.sin(x))
+
+
+def until(x):
+    n = 0
+    while np.sum(x * x) > 0.05:
+        x = x * 0.95 + 0.001 * np.sin(x)
+        n += 1
+    return np.sum(x) + n
+
+
+def branching(x):
+    for _ in range(60):
+        x = x * 0.9 + 0.1 if np.sum(x) < 2.0 else np.sqrt(x + 3.0)
+    return np.sum(x)
+
+
+FUNCTIONS = [
+    carried,
+    two_carries,
+    lagged,
+    table,
+    captured_arrays,
+    total,
+    used_outside,
+    two_loops,
+    odd,
+    buffer,
+    rows,
+    slices,
+    stencil,
+    nested,
+    alternating,
+    until,
+    branching,
+]
+# How many steps are left of each at most, bodies included; and of its gradient.
+named = pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
+
+
+def unrolled(f, x, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(rolling, "SHORT", 10**9)
+        return autodiff.record(f, x).program
+
+
+def arguments(program, *leaves):
+    return [*leaves, *program.values[: program.live]]
+
+
+@named
+@pytest.mark.parametrize("of", [lambda f: f, autodiff.grad, autodiff.value_and_grad])
+def test_the_values_are_those_of_the_steps(f, of, monkeypatch):
+    program = unrolled(of(f), X, monkeypatch)
+    made = rolled(program)
+    made.validate()
+    assert steps(made) < 0.5 * len(program.steps)
+    for x in (X, X * 1.0001):
+        expected = NumpyExecutor(program)(arguments(program, x))
+        found = NumpyExecutor(made)(arguments(made, x))
+        for a, b in zip(expected[: len(program.outputs)], found, strict=False):
+            np.testing.assert_allclose(b, a, rtol=1e-13, atol=1e-15)
+            assert a.dtype == b.dtype
+
+
+@named
+def test_compiled(f):
+    pytest.importorskip("jaxlib")
+    g = autodiff.value_and_grad(f)
+    value, gradient = g(X)
+    program = autodiff.record(g, X).program
+    found = executor_named("xla", program)(arguments(program, X))
+    np.testing.assert_allclose(found[0], value, rtol=1e-12)
+    np.testing.assert_allclose(found[1], gradient, rtol=1e-11, atol=1e-13)
+
+
+TRANSFORMS = {
+    "jacfwd of grad": lambda f: autodiff.jacfwd(autodiff.grad(f)),
+    "hessian": autodiff.hessian,
+    "jacfwd": autodiff.jacfwd,
+    "vmap of grad": lambda f: lambda x: autodiff.vmap(autodiff.grad(f))(np.stack([x, x * 1.0001])),
+}
+
+
+@named
+@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("where", ["inside", "outside"])
+def test_transforms(f, name, where, monkeypatch):
+    transform = TRANSFORMS[name]
+    expected = transform(f)(X)
+    if where == "inside":
+        tape = autodiff.record(transform(f), X)
+        found = NumpyExecutor(tape.program)(arguments(tape.program, X))[0]
+    else:
+        compiled = autodiff.jit(f)
+        compiled(X)
+        compiled(X)
+        found = transform(compiled)(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@named
+def test_what_was_rolled_can_be_simplified_again(f):
+    program = autodiff.record(autodiff.grad(f), X).program
+    again = simplify(program)
+    again.validate()
+    np.testing.assert_array_equal(
+        NumpyExecutor(program)(arguments(program, X))[0],
+        NumpyExecutor(again)(arguments(again, X))[0],
+    )
