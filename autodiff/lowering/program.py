@@ -118,12 +118,15 @@ class Step:
         return _step_text(self)
 
 
+_KINDS = ("bool", "bounds", "int", "index", "shape", "float", "complex")
+
+
 class Assumption:
     """What Python took from a traced value while the program was recorded.
 
     The program is right for a call only where `variable` has `value` again, compared as `kind`
     says: ``"bool"`` and ``"bounds"`` (integers lie in the range that is needed) by truth,
-    ``"int"``, ``"index"`` and ``"shape"`` by value.
+    ``"int"``, ``"index"`` and ``"shape"`` by value, ``"float"`` and ``"complex"`` to the last bit.
     """
 
     __slots__ = ("kind", "position", "source", "value", "variable")
@@ -139,6 +142,13 @@ class Assumption:
         """Whether `value` is what was assumed."""
         if self.kind in ("bool", "bounds"):
             return bool(value) == bool(self.value)
+        if self.kind in ("int", "index"):
+            try:
+                return int(value) == int(self.value)
+            except (ValueError, OverflowError):
+                return False
+        if self.kind in ("float", "complex"):
+            return np.complex128(value).tobytes() == np.complex128(self.value).tobytes()
         return bool(np.all(np.asarray(value) == np.asarray(self.value)))
 
     def __repr__(self) -> str:
@@ -304,7 +314,7 @@ class Program:
                 use(y, "an output")
         for guard in self.assumptions:
             use(guard.variable, "a guard")
-            if guard.kind not in ("bool", "bounds", "int", "index", "shape"):
+            if guard.kind not in _KINDS:
                 raise ProgramError(f"nothing is known about a guard of kind {guard.kind!r}")
             if guard.kind != "shape" and guard.variable.size != 1:
                 raise ProgramError(f"a guard of kind {guard.kind} on {guard.variable.type_name}")

@@ -13,13 +13,13 @@ import numpy as np
 
 from autodiff import trees
 from autodiff._kernels.tracer import Tracer, is_weak
-from autodiff.errors import ArgumentError, LanesDisagree
+from autodiff.errors import ArgumentError, LanesDisagree, TracerConversionError
 from autodiff.lowering.stablehlo import LoweringError
 from autodiff.numpy.random import listening
 from autodiff.replay.branching import by_lane
-from autodiff.replay.executors import GuardFailed, NumpyExecutor
+from autodiff.replay.executors import GuardFailed
 from autodiff.replay.programs import example, is_recorded
-from autodiff.replay.recording import Path, Recording, is_data, record_call
+from autodiff.replay.recording import Path, Recording, Unreadable, is_data, record_call
 from autodiff.transforms.arguments import Transformed, name_of
 
 __all__ = ["Jit", "ReplayWarning", "jit"]
@@ -27,6 +27,8 @@ __all__ = ["Jit", "ReplayWarning", "jit"]
 MAX_PATHS = 64
 # So many recordings may change what they read before the function runs eagerly.
 MOST_CHANGES = 3
+# So many values of a float that Python takes out are guarded on.
+MOST_TAKEN = 2
 
 _ndarray = np.ndarray
 # What a Python scalar of a kind is.
@@ -43,6 +45,9 @@ def jit(
     static_argnames: str | Sequence[str] = (),
     *,
     max_paths: int = MAX_PATHS,
+    strict: bool = False,
+    frozen: bool = False,
+    verify: float = 0.0,
 ) -> Callable[..., Any]:
     """Make a function that records ``f`` once for each path through it and replays it, compiled.
 
@@ -66,6 +71,13 @@ def jit(
     max_paths : int
         So many paths are kept for arguments of the same shapes and dtypes; after that these run
         eagerly, with one warning.
+    strict : bool
+        Where ``f`` would run eagerly, raise ArgumentError, which names the line and the remedy.
+    frozen : bool
+        Do not look whether outer names are what they were (arrays that are operands are read anew
+        all the same): saves about a microsecond a call.
+    verify : float
+        Run this share of the calls through ``f`` as well and compare: 0 for none, 1 for all.
 
     Returns
     -------
@@ -121,9 +133,15 @@ def jit(
     >>> relax.paths
     2
     """
+    options: dict[str, Any] = {
+        "max_paths": max_paths,
+        "strict": strict,
+        "frozen": frozen,
+        "verify": verify,
+    }
     if f is None:
-        return lambda g: Jit(g, static_argnums, static_argnames, max_paths=max_paths)
-    return Jit(f, static_argnums, static_argnames, max_paths=max_paths)
+        return lambda g: Jit(g, static_argnums, static_argnames, **options)
+    return Jit(f, static_argnums, static_argnames, **options)
 
 
 class Jit(Transformed):
@@ -139,11 +157,17 @@ class Jit(Transformed):
         static_argnames: str | Sequence[str] = (),
         max_paths: int = MAX_PATHS,
         quiet: bool = False,
+        strict: bool = False,
+        frozen: bool = False,
+        verify: float = 0.0,
     ):
         options = {
             "static_argnums": static_argnums,
             "static_argnames": static_argnames,
             "max_paths": max_paths,
+            "strict": strict,
+            "frozen": frozen,
+            "verify": verify,
         }
         self._wrap(f, "jit", **options)
         self._function = f
@@ -158,6 +182,9 @@ class Jit(Transformed):
         self._static_numbers, self._static_names = _both(f, numbers, names)
         self._max_paths = max_paths
         self._quiet = quiet
+        self._strict = strict
+        self._frozen = frozen
+        self._verify = verify
         # Signatures of flat positional arguments, and of everything else.
         self._flat: dict[Any, _Signature] = {}
         self._other: dict[Any, _Signature] = {}
@@ -281,7 +308,7 @@ class Jit(Transformed):
 class _Signature:
     """The paths of one function for arguments of one structure, shapes and dtypes."""
 
-    __slots__ = ("changes", "eager", "owner", "paths", "warned")
+    __slots__ = ("changes", "eager", "owner", "paths", "preparing", "taken", "warned")
 
     def __init__(self, owner: Jit):
         # Its owner holds it: no cycle may keep a recorded program alive.
@@ -290,6 +317,9 @@ class _Signature:
         self.eager = False
         self.warned = False
         self.changes = 0
+        self.taken = 0
+        # One thread gives a path its executor, others wait for it.
+        self.preparing = threading.RLock()
 
     def call(self, data: Sequence[Any], args: tuple, kwargs: dict[str, Any], how: Any) -> Any:
         """The result for one call; `how` says where the data stand among the arguments."""
@@ -299,37 +329,60 @@ class _Signature:
             if path.draws is not None and listening.recorder is not None:
                 # What is recorded around this call draws afresh as well.
                 return self._inlined(args, kwargs)
-            if path.names.check():
+            if path.check():
                 if path.executor is None or path.seen >= 0:
                     self._prepare(path)
                 try:
                     return path(data)
-                except GuardFailed:
-                    pass
+                except GuardFailed as failed:
+                    return self._elsewhere({id(path)}, failed.found, data, args, kwargs, how)
                 except _unavailable() as error:
                     self._fall_back(path, error)
                     return self.call(data, args, kwargs, how)
-            for path in paths[1:]:
-                if not path.names.check():
-                    continue
-                if path.executor is None or path.seen >= 0:
-                    self._prepare(path)
-                try:
-                    result = path(data)
-                except GuardFailed:
-                    continue
-                except _unavailable() as error:
-                    self._fall_back(path, error)
-                    return self.call(data, args, kwargs, how)
-                self._succeeded(path)
-                return result
+        return self._elsewhere(set(), (), data, args, kwargs, how)
+
+    def _elsewhere(
+        self, tried: set[int], found: tuple, data: Sequence[Any], args: tuple, kwargs: Any, how: Any
+    ) -> Any:
+        """The result on another path than those that were `tried`, or on a new one.
+
+        Python would find what is `found`: only paths on which it did can be the one.
+        """
         owner = self.owner()
         assert owner is not None, "a signature is only called by its owner"
-        if self.eager or listening.recorder is not None:
-            # What is recorded around this call takes in what f does.
-            return owner._function(*args, **kwargs)
-        with owner._lock:
-            return self._record(owner, data, args, kwargs, how).result
+        while not (self.eager or listening.recorder is not None):
+            path = self._fitting(tried, found)
+            if path is None:
+                with owner._lock:
+                    # Another thread may have recorded it while this one waited.
+                    path = None if self.eager else self._fitting(tried, found)
+                    if path is None and not self.eager:
+                        return self._record(owner, data, args, kwargs, how).result
+                if path is None:
+                    break
+            tried.add(id(path))
+            if path.executor is None or path.seen >= 0:
+                self._prepare(path)
+            try:
+                result = path(data)
+            except GuardFailed as failed:
+                found = failed.found
+                continue
+            except _unavailable() as error:
+                self._fall_back(path, error)
+                tried.discard(id(path))
+                continue
+            self._succeeded(path)
+            return result
+        return owner._function(*args, **kwargs)
+
+    def _fitting(self, tried: set[int], found: tuple) -> Path | None:
+        """The path to try next: the last that was right of those that begin with `found`."""
+        n = len(found)
+        for path in self.paths:
+            if id(path) not in tried and path.key[:n] == found and path.check():
+                return path
+        return None
 
     def _inlined(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         owner = self.owner()
@@ -344,12 +397,14 @@ class _Signature:
             # A recording takes in what f does, and guards as it does.
             return owner._function(*args, **kwargs)
         try:
-            for path in self.paths:
-                if not path.names.check():
-                    continue
+            tried: set[int] = set()
+            found: tuple = ()
+            while (path := self._fitting(tried, found)) is not None:
+                tried.add(id(path))
                 try:
                     result = path.traced(data)
-                except GuardFailed:
+                except GuardFailed as failed:
+                    found = failed.found
                     continue
                 if path is not self.paths[0]:
                     self._succeeded(path)
@@ -359,7 +414,11 @@ class _Signature:
             made.rewind()
             if made.path is None or made.path not in self.paths:
                 return owner._function(*args, **kwargs)
-            return made.path.traced(data)
+            try:
+                return made.path.traced(data)
+            except GuardFailed:
+                # A border: the compiled program rounds to the other side of it.
+                return owner._function(*args, **kwargs)
         except LanesDisagree:
             return self.each_lane(data, args, kwargs, how)
 
@@ -372,7 +431,8 @@ class _Signature:
             with owner._lock:
                 recording = self._record(owner, values, args, kwargs, how)
             recording.rewind()
-            return recording.path if recording.path in self.paths else None
+            path = recording.path
+            return path if path in self.paths and not path.exact else None
 
         return by_lane(self.paths, data, record)
 
@@ -387,29 +447,32 @@ class _Signature:
         A path that has not come back is tried with NumPy: compiling it could cost a second, only to
         learn that its guards fail. ``path.seen`` is -1 when the choice is made for good.
         """
-        if path.executor is None:
-            if len(self.paths) > 1:
-                path.executor = NumpyExecutor(path.program)
+        with self.preparing:
+            if path.seen < 0:
                 return
-        elif path.seen == 0:
-            path.seen = 1
-            return
-        try:
-            from autodiff.xla import compile_program
+            if path.executor is None:
+                if len(self.paths) > 1:
+                    path.through_numpy()
+                    return
+            elif path.seen == 0:
+                path.seen = 1
+                return
+            try:
+                from autodiff.xla import compile_program
 
-            if path.program.cuts:
-                path.executor = NumpyExecutor(path.program)
-            else:
-                path.executor = compile_program(path.program)
-        except LoweringError:
-            path.executor = NumpyExecutor(path.program)
-        except Exception as error:
-            # No XLA here, or its compiler has failed: either way there is an executor that works.
-            self._fall_back(path, error)
-        path.seen = -1
+                if path.exact:
+                    path.through_numpy()
+                else:
+                    path.through(compile_program)
+            except LoweringError:
+                path.through_numpy()
+            except Exception as error:
+                # No XLA here, or its compiler has failed: there is an executor that works.
+                self._fall_back(path, error)
+            path.seen = -1
 
     def _fall_back(self, path: Path, error: Exception) -> None:
-        path.executor = NumpyExecutor(path.program)
+        path.through_numpy()
         path.seen = -1
         reason = str(error).partition("\n")[0]
         self._warn(f"runs its recorded program through NumPy, step by step: {reason}")
@@ -423,24 +486,17 @@ class _Signature:
             leaves, _, places, fixed = how
             others += [x for k, x in enumerate(leaves) if k not in set(places)]
             others += [x for part in fixed for _, x in part]
-        recording = record_call(
-            owner._function,
-            data,
-            _rebuild(args, kwargs, how),
-            _as_receiver(receiver),
-            others=others,
-        )
+        rebuild = _rebuild(args, kwargs, how)
+        try:
+            recording = record_call(
+                owner._function, data, rebuild, _as_receiver(receiver), others=others
+            )
+        except Unreadable as error:
+            return self._unreadable(owner, data, rebuild, error)
         path = recording.path
         if path is None:
             reason, source = recording.reason or ("", None)
-            if reason == "float":
-                self.eager = True
-                place = f"{source[0]}:{source[1]}" if source else "its code"
-                self._warn(
-                    f"runs eagerly: {place} takes a float out of a traced value, which a compiled "
-                    "replay cannot follow; keep it an array (np.sin instead of math.sin)"
-                )
-            elif reason == "random":
+            if reason == "random":
                 self.eager = True
                 self._warn(f"runs eagerly: it draws from {source}")
             elif reason == "names":
@@ -456,6 +512,16 @@ class _Signature:
                         "and that is no argument; pass it in and return it instead"
                     )
             return recording
+        if path.exact:
+            self.taken += 1
+            if self.taken > MOST_TAKEN or owner._strict:
+                self.eager = True
+                self.paths = []
+                self._warn(
+                    f"runs eagerly: {_taken_at(path)} takes a float out of a traced value, which a "
+                    "compiled replay cannot follow; keep it an array (np.sin instead of math.sin)"
+                )
+                return recording
         from autodiff.xla.executable import LONGEST
 
         if len(path.program.steps) > LONGEST:
@@ -467,6 +533,11 @@ class _Signature:
                 "Python loops over elements"
             )
             return recording
+        for known in self.paths:
+            if known.key == path.key and known.check():
+                # A border between paths, where NumPy and XLA round to different sides of it.
+                recording.path = known
+                return recording
         if len(self.paths) >= owner._max_paths:
             self.eager = True
             self.paths = []
@@ -481,18 +552,53 @@ class _Signature:
                 "write the choice with np.where, or mark the argument that steers it as static"
             )
             return recording
+        if owner._frozen:
+            path.check = _always
         self.paths = [path, *self.paths] if self.paths else [path]
         return recording
 
+    def _unreadable(
+        self, owner: Jit, data: Sequence[Any], rebuild: Any, error: Unreadable
+    ) -> Recording:
+        """Run f once more, without a recording, after it asked one for a plain array."""
+        cause = error.__cause__ or error
+        args, kwargs = rebuild(list(data))
+        try:
+            result = owner._function(*args, **kwargs)
+        except TracerConversionError:
+            # It is a derivative that would have been lost.
+            raise cause from None
+        self.eager = True
+        self._warn(
+            f"runs eagerly: {error.place} takes a plain array out of a traced value, which a "
+            "compiled replay cannot follow; use autodiff.numpy.asarray"
+        )
+        return Recording(result, None, ("array", error.place))
+
     def _warn(self, sentence: str) -> None:
+        owner = self.owner()
+        if owner is not None and owner._strict and sentence.startswith("runs eagerly"):
+            self.eager = False
+            name = name_of(owner._function)
+            raise ArgumentError(
+                f"jit: {name} cannot be compiled: it {sentence}".replace("it runs eagerly: ", "")
+            )
         if self.warned:
             return
         self.warned = True
-        owner = self.owner()
         if owner is not None and owner._quiet:
             return
         name = name_of(owner._function) if owner is not None else "a function"
         warnings.warn(f"jit: {name} {sentence}", ReplayWarning, stacklevel=_outside())
+
+
+def _always() -> bool:
+    return True
+
+
+def _taken_at(path: Path) -> str:
+    source = next(g.source for g in path.guards if g.kind in ("float", "complex"))
+    return f"{source[0]}:{source[1]}" if source else "its code"
 
 
 def _outside() -> int:

@@ -90,7 +90,7 @@ def interpret(program: Program, values: Sequence[Any]) -> list[Any]:
     for k, step in enumerate(program.steps):
         while guard is not None and guard.position <= k:
             if not decided(guard, known[guard.variable.number]):
-                raise GuardFailed(guard)
+                raise GuardFailed(guard, example(known[guard.variable.number]))
             guard = next(guards, None)
         operands = [known[x.number] if isinstance(x, Variable) else x for x in step.operands]
         structured = STRUCTURED.get(step.primitive)
@@ -103,7 +103,7 @@ def interpret(program: Program, values: Sequence[Any]) -> list[Any]:
             known[v.number] = part
     while guard is not None:
         if not decided(guard, known[guard.variable.number]):
-            raise GuardFailed(guard)
+            raise GuardFailed(guard, example(known[guard.variable.number]))
         guard = next(guards, None)
     return [known[y.number] if isinstance(y, Variable) else y for y in program.outputs]
 

@@ -14,12 +14,13 @@ import numpy as np
 from autodiff import trees
 from autodiff._kernels import tracer as kernel
 from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave_transform
-from autodiff.errors import ArgumentError
+from autodiff.errors import ArgumentError, TracerConversionError
 from autodiff.lowering.bounds import with_bounds
 from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.replay.draws import Draws, DrawsRecorder, listened
-from autodiff.replay.executors import GuardFailed
+from autodiff.replay.executors import GuardFailed, NumpyExecutor
+from autodiff.replay.guards import answer, found_in, packed
 from autodiff.replay.names import (
     Content,
     Incomplete,
@@ -28,12 +29,20 @@ from autodiff.replay.names import (
     names_of_path,
     outer_names,
 )
-from autodiff.replay.programs import Replayed, bare, decided, interpret, is_recorded, recording
+from autodiff.replay.programs import (
+    Replayed,
+    bare,
+    decided,
+    example,
+    interpret,
+    is_recorded,
+    recording,
+)
 from autodiff.replay.rolling import rolled
 from autodiff.transforms.arguments import name_of
 from autodiff.transforms.rules import call
 
-__all__ = ["Path", "Recording", "is_data", "record_call"]
+__all__ = ["Path", "Recording", "Unreadable", "is_data", "record_call"]
 
 set_live_arrays = getattr(kernel, "set_live_arrays", lambda handles: handles)
 
@@ -51,6 +60,32 @@ class Recording:
         self.reason = reason
         # Takes the generators of random numbers back to where they were before the run.
         self.rewind: Callable[[], None] = lambda: None
+
+
+class Unreadable(Exception):
+    """A plain array was asked of a recorded value; the original error is the cause.
+
+    Attributes
+    ----------
+    place : str
+        Where, as ``file:line``.
+    """
+
+    def __init__(self, place: str):
+        super().__init__(place)
+        self.place = place
+
+
+def _place_of(error: BaseException) -> str:
+    """The innermost line of an exception that is not of this package."""
+    place = "its code"
+    traceback = error.__traceback__
+    while traceback is not None:
+        name = traceback.tb_frame.f_globals.get("__name__", "")
+        if name.split(".")[0] not in ("autodiff", "numpy"):
+            place = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return place
 
 
 class Path:
@@ -71,12 +106,16 @@ class Path:
     """
 
     __slots__ = (
+        "_count",
         "_finish",
         "_replayed",
+        "check",
         "draws",
+        "exact",
         "executor",
         "fetches",
         "guards",
+        "key",
         "kinds",
         "name",
         "names",
@@ -98,13 +137,20 @@ class Path:
         self.draws = draws
         self.program = program
         self.names = names
+        # Whether the outer names are what they were.
+        self.check = names.check
         self.structure = structure
         self.kinds = tuple(kinds)
         self.name = name
         self.executor: Any = None
         self.seen = 0
-        self.guards = [(g.value, g.kind, g) for g in program.assumptions]
+        self.guards = program.assumptions
+        # Which path this is: what Python found, in the order in which it asked.
+        self.key = tuple(answer(g, g.value) for g in self.guards)
+        # Whether a value was taken out that only an executor with NumPy's bits gives again.
+        self.exact = any(g.kind in ("float", "complex") for g in self.guards)
         self.outputs = program.outputs
+        self._count = sum(isinstance(y, Variable) for y in program.outputs)
         constants = any(not isinstance(y, Variable) for y in program.outputs)
         plain = not constants and not any(kind is not None for kind in kinds)
         # The two common results need no containers rebuilt.
@@ -118,12 +164,37 @@ class Path:
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for these leaves of arguments; raises `GuardFailed` on another path."""
-        if self.draws is not None:
-            with self.draws.speculation():
-                return self._computed(self.arguments(leaves))
-        return self._computed(
-            [*leaves, *[fetch() for fetch in self.fetches]] if self.fetches else leaves
-        )
+        try:
+            if self.draws is not None:
+                with self.draws.speculation():
+                    return self._computed(self.arguments(leaves))
+            return self._computed(
+                [*leaves, *[fetch() for fetch in self.fetches]] if self.fetches else leaves
+            )
+        except GuardFailed as failed:
+            if not failed.found:
+                failed.found = self._found(failed)
+            raise
+
+    def _found(self, failed: GuardFailed) -> tuple[Any, ...]:
+        """What Python would find up to the guard that has failed."""
+        for k, guard in enumerate(self.guards):
+            if guard is failed.guard:
+                return (*self.key[:k], answer(guard, failed.value))
+        return ()
+
+    def through(self, compile_program: Callable[[Program], Any]) -> None:
+        """Have the program run by what `compile_program` makes of it."""
+        together = None if self.program.cuts else packed(self.program)
+        if together is None:
+            self.executor = compile_program(self.program)
+        else:
+            # First the executor: another thread may be about to call.
+            self.executor = _Packed(compile_program(together[0]), together[1], self.guards)
+
+    def through_numpy(self) -> None:
+        """Have the program run by NumPy, step by step."""
+        self.executor = NumpyExecutor(self.program)
 
     def arguments(self, leaves: Sequence[Any]) -> list[Any]:
         """What the program is called with: the leaves, arrays fetched anew, fresh samples."""
@@ -134,15 +205,11 @@ class Path:
 
     def _computed(self, values: Sequence[Any]) -> Any:
         results = self.executor(values)
-        if self.guards:
-            first = len(results) - len(self.guards)
-            for (value, kind, guard), found in zip(self.guards, results[first:], strict=True):
-                if kind == "bool":
-                    if bool(found) != value:
-                        raise GuardFailed(guard)
-                elif not guard.holds(found):
-                    raise GuardFailed(guard)
-            del results[first:]
+        if len(results) > self._count:
+            for guard, found in zip(self.guards, results[self._count :], strict=True):
+                if not guard.holds(found):
+                    raise GuardFailed(guard, found)
+            del results[self._count :]
         if self._finish == "leaf":
             return results[0]
         if self._finish == "tuple":
@@ -160,24 +227,51 @@ class Path:
         The first time they see step after step; when the path has come back, one operation with a
         compiled value and compiled derivatives. Recordings take in the steps.
         """
-        if self.draws is not None:
-            with self.draws.speculation():
-                return self._traced(self.arguments(leaves))
-        return self._traced([*leaves, *[fetch() for fetch in self.fetches]])
+        try:
+            if self.draws is not None:
+                with self.draws.speculation():
+                    return self._traced(self.arguments(leaves))
+            return self._traced([*leaves, *[fetch() for fetch in self.fetches]])
+        except GuardFailed as failed:
+            failed.found = self._found(failed)
+            raise
 
     def _traced(self, values: list[Any]) -> Any:
-        if self._replayed is None or any(map(is_recorded, values)):
+        if self._replayed is None or self.exact or any(map(is_recorded, values)):
             if self._replayed is None:
                 self._replayed = Replayed(bare(self.program), self.name)
             results = interpret(self.program, values)
         else:
             results = call(self._replayed, values)
             first = len(self.outputs)
-            for (_, _, guard), found in zip(self.guards, results[first:], strict=True):
+            for guard, found in zip(self.guards, results[first:], strict=True):
                 if not decided(guard, found):
-                    raise GuardFailed(guard)
+                    raise GuardFailed(guard, example(found))
             del results[first:]
         return trees.unflatten(self.structure, [_constant(y) for y in results])
+
+
+class _Packed:
+    """A compiled program whose guards come back in one array, compared at once."""
+
+    __slots__ = ("_expected", "_guards", "executable")
+
+    name = "xla"
+
+    def __init__(self, executable: Any, expected: bytes, guards: Sequence[Any]):
+        self.executable = executable
+        self._expected = expected
+        self._guards = guards
+
+    def __call__(self, values: Sequence[Any]) -> list[Any]:
+        results: list[Any] = self.executable(values)
+        vector = results.pop()
+        if vector.tobytes() != self._expected:
+            failed = GuardFailed()
+            failed.found = found_in(self._guards, vector)
+            failed.guard = self._guards[len(failed.found) - 1]
+            raise failed
+        return results
 
 
 def _is_flat_tuple(structure: Any, n: int) -> bool:
@@ -273,6 +367,11 @@ def record_call(
             made = f(*args, **kwargs)
         out_leaves, structure = trees.flatten(made)
         reads = [trace.read(y) for y in out_leaves]
+    except TracerConversionError as error:
+        # Without a transform around it, an array taken out of a recording is only a value.
+        listener.rewind()
+        error.__cause__ = None
+        raise Unreadable(_place_of(error)) from error
     finally:
         trace.close()
         leave_transform()
@@ -291,8 +390,6 @@ def record_call(
         return left(None, ("traced", None))
     if listener.unseen is not None:
         return left(None, ("random", listener.unseen))
-    if trace.taken_out is not None:
-        return left(None, ("float", trace.taken_out))
     if unwatched is not None:
         return left(None, ("names", unwatched))
     for place, x, _ in places:

@@ -15,7 +15,7 @@ from autodiff.lowering.program import Program, Variable
 from autodiff.lowering.stablehlo import LoweringError, lower
 from autodiff.replay.executors import GuardFailed, executor_named
 from autodiff.replay.programs import interpret
-from autodiff.replay.recording import Path, is_data, record_call
+from autodiff.replay.recording import Path, Unreadable, is_data, record_call
 from autodiff.transforms.arguments import name_of
 
 __all__ = ["Tape", "record"]
@@ -79,10 +79,14 @@ def _record(
                 f"record takes arrays and numbers, got a {type(x).__name__}; bind it beforehand: "
                 "record(functools.partial(f, option=...), x)"
             )
-    recording = record_call(
-        f, leaves, lambda handles: trees.unflatten(structure, handles), None, named_arrays
-    )
-    if recording.path is None:
+    try:
+        recording = record_call(
+            f, leaves, lambda handles: trees.unflatten(structure, handles), None, named_arrays
+        )
+    except Unreadable as error:
+        raise error.__cause__ or error from None
+    path = recording.path
+    if path is None:
         reason, source = recording.reason or ("", None)
         if reason == "random":
             raise ArgumentError(f"{name_of(f)} cannot be recorded: it draws from {source}")
@@ -93,14 +97,20 @@ def _record(
                 f"{name_of(f)} changes {source or 'something'} that it reads and that is no "
                 "argument: the recording would show it as it was; pass it in and return it instead"
             )
-        place = f" at {source[0]}:{source[1]}" if source else ""
+        raise ArgumentError(
+            f"{name_of(f)} was recorded inside a transform whose values it uses; record the "
+            "transformed function instead"
+        )
+    taken = next((g for g in path.guards if g.kind in ("float", "complex")), None)
+    if taken is not None:
+        place = f" at {taken.source[0]}:{taken.source[1]}" if taken.source else ""
         raise ArgumentError(
             f"{name_of(f)} takes a float out of a traced value{place}, so that its operations are "
             "not the whole of it; keep it an array (np.sin instead of math.sin)"
         )
     # The arguments are kept: differentiating the tape runs it once more on them.
     kept = [x.copy() if isinstance(x, np.ndarray) else x for x in leaves]
-    return Tape(recording.path, structure, kept, name_of(f), executor)
+    return Tape(path, structure, kept, name_of(f), executor)
 
 
 class Tape:
@@ -277,7 +287,7 @@ def _fits(x: Any, v: Variable) -> bool:
 
 
 def _changed(name: str, failed: GuardFailed) -> str:
-    guard = failed.args[0]
+    guard = failed.guard
     where = f" at {guard.source[0]}:{guard.source[1]}" if guard.source else ""
     if guard.kind == "bounds":
         return f"an index is out of bounds{where}"

@@ -1,0 +1,253 @@
+"""Guards and paths: each path is recorded once, and the right one is found from what is known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+import autodiff
+from autodiff import errors, grad, jit
+from autodiff.replay import ReplayWarning
+
+RNG = np.random.default_rng(5)
+
+
+def counted(f):
+    """`f`, and a list with one entry for each time that Python runs it."""
+    runs = []
+
+    def g(*args):
+        runs.append(1)
+        return f(*args)
+
+    return g, runs
+
+
+def by_bits(x):
+    y = x * 1.0
+    for k in range(5):
+        if x[k] > 0:
+            y = y + k * y[::-1]
+    return np.sum(y)
+
+
+def by_count(x):
+    n = 0
+    while np.sum(x) > 1.0:
+        x = x * 0.7
+        n += 1
+    return x * n
+
+
+def by_index(x):
+    return x[int(x[0])] * x
+
+
+def by_shape(x):
+    return np.sum(x[x > 0.5]) + np.sum(x[np.nonzero(x < -0.5)])
+
+
+def bits():
+    return [np.where(np.array(p), 0.5, -0.5) for p in itertools.product([0, 1], repeat=5)][:30]
+
+
+PROGRAMS = {
+    "30 combinations of branches": (by_bits, bits(), 30),
+    "loop counts": (by_count, [np.full(4, 0.27) * 0.7**-k for k in range(12)], 12),
+    "indices": (by_index, [np.array([k + 0.25, 1.0, 2.0, 3.0]) for k in range(4)], 4),
+    "shapes": (by_shape, [np.array([a, b, 0.0]) for a in (-1.0, 0.1, 1.0) for b in (0.2, 2.0)], 5),
+}
+
+
+@pytest.mark.parametrize("order", ["forward", "backward", "random"])
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("transform", [None, grad], ids=["value", "grad"])
+def test_k_paths_are_recorded_k_times(name, order, transform):
+    f, calls, paths = PROGRAMS[name]
+    if transform is grad:
+        inner = f
+        f = grad(lambda x: np.sum(inner(x)))
+    g, runs = counted(f)
+    compiled = jit(g, max_paths=64)
+    sequence = list(range(len(calls))) * 3
+    if order == "backward":
+        sequence.reverse()
+    elif order == "random":
+        sequence = list(RNG.permutation(sequence))
+    for k in sequence:
+        np.testing.assert_allclose(compiled(calls[k]), f(calls[k]), rtol=1e-12, atol=1e-12)
+    assert compiled.paths == paths
+    assert len(runs) == paths
+
+
+def test_a_miss_tries_only_paths_that_fit():
+    compiled = jit(by_bits)
+    calls = bits()
+    for _ in range(3):
+        for x in calls:
+            compiled(x)
+    (signature,) = compiled._flat.values()
+    tries = []
+    for path in signature.paths:
+        inner = path.executor
+
+        def executor(values, inner=inner):
+            tries.append(1)
+            return inner(values)
+
+        path.executor = executor
+    for x in calls:
+        compiled(x)
+    # Five questions: at most so many turns from any path to any other.
+    assert len(tries) <= 6 * len(calls)
+    assert compiled.paths == len(calls)
+
+
+def test_guards_of_every_kind_in_one_array():
+    def f(x, n):
+        y = x if x[0] > 0 else -x
+        y = y * int(n) if n > 1 else y
+        y = y[x > 0]
+        return np.sum(y) + (1.0 if x[1] else 2.0)
+
+    compiled = jit(f)
+    calls = [
+        (np.array(x), np.int32(n))
+        for x in ([1.0, 0.0, 2.0], [-1.0, 1.0, 2.0], [1.0, np.nan, 2.0])
+        for n in (1, 2, 3)
+    ]
+    for _ in range(4):
+        for args in calls:
+            np.testing.assert_array_equal(compiled(*args), f(*args))
+    assert compiled.paths == len(calls)
+
+
+def test_a_wrong_path_harms_nobody():
+    def f(x):
+        if x[0] > 0:
+            k = int(x[0])
+            return np.sum(x[:k]) + np.linalg.inv(np.diag(x))[0, 0]
+        return x[1] / x[1]
+
+    compiled = jit(f)
+    good = np.array([1.0, 2.0, 3.0])
+    bad = np.array([-1.0, 2.0, 0.0])
+    with np.errstate(all="raise"):
+        for _ in range(4):
+            for x in (good, bad):
+                np.testing.assert_allclose(compiled(x), f(x))
+    assert compiled.paths == 2
+
+
+def test_indices_out_of_bounds_after_a_branch():
+    table = np.arange(4.0)
+
+    def f(i, x):
+        if i < 4:
+            return autodiff.numpy.take(table, i) * x
+        return x
+
+    compiled = jit(f)
+    for _ in range(3):
+        for i in (0, 3, 7, -5, 2):
+            if i == -5:
+                with pytest.raises(IndexError):
+                    compiled(np.int64(i), np.ones(2))
+            else:
+                np.testing.assert_array_equal(compiled(np.int64(i), np.ones(2)), f(i, np.ones(2)))
+
+
+# --- floats taken out ---------------------------------------------------------------------------
+
+
+def test_a_float_is_guarded_by_value_twice():
+    g, runs = counted(lambda x, rate: x * math.exp(rate))
+    compiled = jit(g)
+    x = np.arange(3.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            for rate in (0.5, 1.5):
+                np.testing.assert_array_equal(compiled(x, rate), x * math.exp(rate))
+    assert len(runs) == 2
+    with pytest.warns(ReplayWarning, match=r"test_guards\.py:\d+ takes a float") as told:
+        found = [compiled(x, rate) for rate in (2.5, 3.5, 0.5)]
+    np.testing.assert_array_equal(found, [x * math.exp(rate) for rate in (2.5, 3.5, 0.5)])
+    assert len(told) == 1
+    assert len(runs) == 5
+
+
+@pytest.mark.parametrize(
+    "take",
+    [float, complex, lambda x: x.item(), lambda x: math.sin(x)],
+    ids=["float", "complex", "item", "math.sin"],
+)
+def test_signed_zeros_and_nan_are_told_apart(take):
+    compiled = jit(
+        lambda x: np.ones(2) * x * abs(take(x)) + math.copysign(1.0, complex(take(x)).real)
+    )
+    for _ in range(2):
+        for x in (0.0, -0.0):
+            expected = np.ones(2) * x * abs(take(np.float64(x))) + math.copysign(1.0, x)
+            np.testing.assert_array_equal(compiled(x), expected)
+
+
+@pytest.mark.parametrize("take", [np.asarray, lambda x: x.tolist()], ids=["asarray", "tolist"])
+def test_arrays_taken_out_run_eagerly(take):
+    compiled = jit(lambda x: x * np.sum(take(x)))
+    calls = [np.arange(3.0) + k for k in range(3)]
+    with pytest.warns(ReplayWarning, match=r"test_guards\.py:\d+") as told:
+        found = [compiled(x) for x in calls]
+    np.testing.assert_array_equal(found, [x * np.sum(x) for x in calls])
+    assert len(told) == 1
+    with pytest.raises(TypeError):
+        grad(jit(lambda x: np.sum(x * np.sum(take(x)))))(calls[0])
+
+
+STRICT = {
+    "float": lambda x: x * math.sin(x[0]),
+    "asarray": lambda x: x * np.asarray(x),
+    "random": lambda x: x * np.random.default_rng().normal() + np.random.rand(),  # noqa: NPY002
+}
+
+
+@pytest.mark.parametrize("name", STRICT)
+def test_strict_raises_each_time(name):
+    compiled = jit(STRICT[name], strict=True)
+    for _ in range(3):
+        with pytest.raises(errors.ArgumentError, match=r"cannot be compiled"):
+            compiled(np.arange(3.0))
+    assert jit(lambda x: x * 2, strict=True)(1.0) == 2.0
+
+
+def test_strict_names_the_line():
+    with pytest.raises(errors.ArgumentError, match=r"test_guards\.py:\d+ takes a float"):
+        jit(STRICT["float"], strict=True)(np.ones(3))
+    compiled = jit(lambda x, n: x * n if n == n.__index__() else x, max_paths=2, strict=True)
+    with pytest.raises(errors.ArgumentError, match="np.where"):
+        [compiled(np.ones(2), n) for n in range(4)]
+
+
+# --- frozen -------------------------------------------------------------------------------------
+
+RATE = 2.0
+WEIGHTS = np.ones(3)
+
+
+def test_frozen_does_not_look():
+    global RATE
+    f = jit(lambda x: x * RATE * WEIGHTS, frozen=True)
+    x = np.arange(3.0)
+    f(x), f(x)
+    try:
+        RATE = 5.0
+        WEIGHTS[0] = 7.0
+        # Numbers stay, arrays that are operands are read anew.
+        np.testing.assert_array_equal(f(x + 1), (x + 1) * 2.0 * WEIGHTS)
+    finally:
+        RATE = 2.0
+        WEIGHTS[0] = 1.0
