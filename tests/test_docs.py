@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import autodiff
+import autodiff.numpy as anp
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -99,3 +102,49 @@ def test_readme_leads_to_every_page():
 def test_every_transform_is_told_about(name):
     told = README.read_text() + "".join(page.read_text() for page in PAGES)
     assert re.search(rf"\b{name}\b", told)
+
+
+def _idioms() -> list[tuple[str, str]]:
+    """What the table of the NumPy page says not to write, and what instead, where it is code."""
+    cells = [row.split(" | ") for row in _rows(ROOT / "docs" / "coming-from-numpy.md")[2:]]
+    pairs = [(_code(old), _code(new)) for old, new, *_ in cells]
+    words = ("import", "zeros", "scipy", "minimize", "vectorize")
+    return [
+        (a, b[0])
+        for old, new in pairs
+        for a, b in [(a, new) for a in old]
+        if b and not a.isidentifier() and not any(word in a + b[0] for word in words)
+    ]
+
+
+def _run(text: str, scalar: bool) -> object:
+    """What a line of the table gives inside of a gradient."""
+    seen = []
+
+    def f(x):
+        names = {"np": np, "anp": anp, "autodiff": autodiff, "math": math, "x": x, "y": x, "w": x}
+        names |= {"X": np.eye(2), "buffer": np.zeros(2), "mean": x, "deviation": 1.0}
+        try:
+            seen.append(eval(text, names))
+        except SyntaxError:
+            exec(text, names)
+            seen.append(True)
+        return np.sum(x)
+
+    autodiff.grad(f)(0.5 if scalar else np.array([0.5, 1.5]))
+    return seen[0]
+
+
+def test_the_table_of_idioms_is_read():
+    assert len(_idioms()) >= 12
+
+
+@pytest.mark.parametrize(("old", "new"), _idioms())
+def test_idioms_fail_with_plain_numpy_and_work_as_told(old, new):
+    scalar = any(word in old + new for word in ("isscalar", "math", "item", "float(x)"))
+    if old.startswith("isinstance"):
+        assert _run(old, scalar) is False
+    else:
+        with pytest.raises((TypeError, AttributeError)):
+            _run(old, scalar)
+    assert _run(new, scalar) is not False
