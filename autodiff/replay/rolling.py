@@ -26,8 +26,11 @@ from autodiff.primitives.indexing import ARRAY, complete
 
 __all__ = ["SHORT", "rolled"]
 
-# Programs of at most so many steps stay as they are: XLA compiles them fast, and they run faster.
-SHORT = 500
+# Programs of at most so many steps stay as they are: XLA compiles these in a quarter of a second, and
+# a loop of its runs up to half as long again. What moves parts of arrays takes it longer.
+SHORT = 1_000
+MOVE = 4
+_MOVES = frozenset("gather scatter index_set index_add concatenate stack".split())
 # A loop has so many iterations and stands for so many steps at least.
 FEW_ITERATIONS = 8
 FEW_STEPS = 64
@@ -62,13 +65,18 @@ def rolled(program: Program, short: int | None = None) -> Program:
     short = SHORT if short is None else short
     bodies: dict[Any, Any] = {}
     for _ in range(MOST_NESTED):
-        if len(program.steps) <= short:
+        n = len(program.steps)
+        if MOVE * n <= short or n + (MOVE - 1) * _moves(program) <= short:
             break
         made = _Rolling(program, bodies).program()
         if made is None:
             break
         program = useful(made)
     return program
+
+
+def _moves(program: Program) -> int:
+    return sum(step.primitive.name in _MOVES for step in program.steps)
 
 
 class _Run:
