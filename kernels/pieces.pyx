@@ -426,6 +426,9 @@ cdef object planned(object x, Piece piece):
 cdef int write(object x, Piece piece, object value) except -1:
     """Write into the piece of an array, as NumPy's assignment does."""
     if not piece.fits(x):
+        value = np.asarray(value)
+        while value.ndim > piece.ndim() and value.shape[0] == 1:
+            value = value[0]
         np.put(x, piece.indices(), np.broadcast_to(value, piece.shape))
         return 0
     strided(x, piece)[...] = value

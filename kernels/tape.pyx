@@ -162,6 +162,8 @@ cdef object fit_cotangent(object g, tuple shape, object dtype):
     if had != shape:
         if len(had) >= len(shape):
             g = sum_to(g, shape)
+        elif shape[:len(shape) - len(had)] == (1,) * (len(shape) - len(had)):
+            g = sum_to(g, shape[len(shape) - len(had):])  # written with more axes than its place
         if g.shape != shape:
             g = primitives.by_name["broadcast_to"](g, shape=shape)
     if g.dtype != dtype:

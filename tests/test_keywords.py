@@ -56,28 +56,6 @@ ZERO_DIMENSIONAL = {
 OTHER_LAYOUT = {"np.nanquantile(r, [0.3, 0.7], axis=1)"}
 
 # Keywords of ufuncs that the kernels answer themselves for now: refused, and not always rightly.
-NOT_YET = {
-    'np.add(m, n, dtype=np.float32, casting="unsafe")',
-    'np.add(m, n, dtype=np.float32, casting="safe")',
-    "np.add(m, n, dtype=int)",
-    'np.add(m, n, dtype=int, casting="unsafe")',
-    'np.add(m, n, casting="no")',
-    'np.add(m, n, casting="nonsense")',
-    'np.add(m, n, order="F")',
-    'np.add(m, n, order="C")',
-    'np.add(f, f, order="C")',
-    'np.add(m, n, signature="dd->d")',
-    'np.add(m, n, signature="ff->f")',
-    'np.add(m[0], n[0], out=i, casting="safe")',
-    "np.add(m[0] * 1j, n[0], out=o)",
-    'np.sin(m, order="F")',
-    "np.greater(m, n, out=np.zeros((3, 4), bool))",
-    "np.less(m, n, dtype=bool)",
-    "np.less(m, n, dtype=object)",
-    "np.isnan(m, out=np.zeros((3, 4), bool))",
-}
-TABLE = [call for call in TABLE if call not in NOT_YET]
-
 # Steps that are as small as floats go.
 NOT_SMOOTH = {"np.nextafter(m, n)", "np.spacing(m)"}
 

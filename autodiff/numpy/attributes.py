@@ -317,12 +317,12 @@ class FlatIterator:
         x = self._x
         n = size_of(x)
         places = np.arange(n)[lower(index) if isinstance(index, Tracer) else index]
+        if not places.size:
+            return
         value = ravel(operand(value))
         m = size_of(value)
         if m == 0:
-            if places.size:
-                raise ValueError("Error setting single item of array.")
-            return
+            raise ValueError("Error setting single item of array.")
         if m == 1 or places.ndim == 0:
             value = value[0]
         else:

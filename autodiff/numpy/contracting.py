@@ -483,7 +483,23 @@ def einsum(*operands: Any, out: Any = None, optimize: Any = False, **keywords: A
     if optimize is not False:
         keywords["optimize"] = optimize
     y = primitives.einsum_of(len(arrays))(*arrays, subscripts=subscripts, **keywords)
-    return y if out is None else write_out(y, out)
+    if out is not None:
+        return write_out(y, out)
+    alone = len(arrays) == 1 and isinstance(arrays[0], Tracer) and not keywords
+    if alone and isinstance(y, Tracer) and ndim_of(y) and not _sums(subscripts):
+        return mark_view(y, arrays[0], _einsum_of, subscripts)
+    return y
+
+
+def _einsum_of(x: np.ndarray, subscripts: str) -> Any:
+    return np.einsum(subscripts, x)
+
+
+def _sums(subscripts: str) -> bool:
+    """Tell whether something is added up: otherwise `einsum` of one array is a view of it."""
+    given, arrow, made = subscripts.replace(" ", "").partition("->")
+    letters = [k for k in given if k != "."]
+    return set(letters) != set(made) - {"."} if arrow else len(set(letters)) < len(letters)
 
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

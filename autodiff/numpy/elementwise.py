@@ -14,6 +14,7 @@ import numpy as np
 from autodiff._kernels.tracer import (
     Tracer,
     dtype_of,
+    freeze,
     lift,
     mark_view,
     ndim_of,
@@ -377,7 +378,11 @@ def imag(val: Any) -> Any:
     val = operand(val)
     if _is_complex(val):
         return _part(rows.imag, val, "imag")
-    return np.zeros(shape_of(val), dtype_of(val))[()]
+    y = np.zeros(shape_of(val), dtype_of(val))[()]
+    if isinstance(val, Tracer) and isinstance(y, np.ndarray):
+        y = lift(y)
+        freeze(y, True)
+    return y
 
 
 @overloads(np.angle)

@@ -11,7 +11,9 @@ from autodiff._kernels.tracer import (
     BatchTrace,
     ReverseTrace,
     Tracer,
+    base_of,
     dtype_of,
+    is_contiguous,
     lift,
     lower,
     mark_view,
@@ -215,12 +217,26 @@ def _reshape_method(x: Any, *shape: Any, order: Any = "C", copy: bool | None = N
 def ravel(a: Any, order: Any = "C") -> Any:
     """Return the elements of `a` in one dimension."""
     a = operand(a)
-    if order == "K":
-        axes = _by_strides(a)
-        if axes != tuple(range(len(axes))):
-            a = shapes.transpose(a, axes=axes)
-        order = "C"
-    return _reshaped(a, (size_of(a),), order)
+    if not isinstance(a, Tracer):
+        return np.ravel(a, order)
+    if not ndim_of(a):
+        return _reshaped(a, (1,))
+    view = view_made(a, "ravel", order)  # unlike `reshape`, of contiguous arrays only
+    if view is not None and not _is_part(a):
+        return view
+    if order == "A":
+        order = "F" if is_fortran(a) else "C"
+    x = a
+    if order != "C":
+        x = shapes.transpose(a, axes=_by_strides(a) if order == "K" else None)
+    y = shapes.reshape(x, shape=(size_of(a),))
+    return y if y is not a and is_contiguous(y) else shapes.copy(y, order="C")
+
+
+def _is_part(x: Any) -> bool:
+    """Tell whether an array lies in a complex one, as its real or imaginary part."""
+    base = base_of(x)
+    return base is not None and (dtype_of(base) != dtype_of(x) or _is_part(base))
 
 
 def _flatten(x: Any, order: Any = "C") -> Any:

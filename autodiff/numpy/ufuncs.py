@@ -19,6 +19,7 @@ from autodiff._kernels.tracer import (
     dtype_of,
     is_weak,
     ndim_of,
+    register_ufunc_call,
     register_ufunc_method,
     shape_of,
 )
@@ -185,6 +186,9 @@ def call_ufunc(
             y = shapes.copy(y, order=order)
         results.append(_into(name, y, out, where, casting))
     return tuple(results) if ufunc.nout > 1 else results[0]
+
+
+register_ufunc_call(lambda row, operands, keywords: call_ufunc(row, row.ufunc, operands, keywords))
 
 
 # ---- methods -------------------------------------------------------------------------------------

@@ -774,6 +774,15 @@ def _size(shape: tuple[int, ...]) -> int:
     return n
 
 
+def _truth(index: Any) -> bool | None:
+    """An index that is a lone truth value, a mask of no axes; None for any other."""
+    if type(index) is bool or type(index) is np.bool_:
+        return bool(index)
+    if isinstance(index, (np.ndarray, Tracer)) and not ndim_of(index):
+        return bool(index) if dtype_of(index).kind == "b" else None
+    return None
+
+
 def getitem(x: Any, index: Any) -> Any:
     """``x[index]`` of a traced `x`."""
     kind = type(index)
@@ -795,6 +804,10 @@ def getitem(x: Any, index: Any) -> Any:
         made = _parse_plain(x, index)
         if made is not None:
             return gather(x, index=made)
+    truth = _truth(index)
+    if truth is not None:
+        y = gather(x, index=(None,))
+        return y if truth else gather(y, index=((None, 0, None),))
     made, arrays, distinct = _parse(x, index)
     if not arrays:
         return gather(x, index=made)
@@ -829,6 +842,9 @@ def setitem(x: Any, index: Any, value: Any) -> Any:
     """The new value of the whole array after ``x[index] = value``."""
     if isinstance(value, (list, tuple)):
         value = stacked(value) if holds_tracer(value) else np.asarray(value)
+    truth = _truth(index)
+    if truth is not None:
+        return setitem(x, Ellipsis, value) if truth else x
     dtype = dtype_of(x)
     if isinstance(value, Tracer):
         value = cast_for(value, dtype)

@@ -23,79 +23,50 @@ cpdef object lower_all(object x):
 
 
 cdef object ufunc_call(Elementwise row, tuple operands, dict keywords):
-    """A row called with NumPy's ufunc keywords."""
-    cdef object out = None, where = True, dtype = None, result
-    if ufunc_call_function is not None:
-        return ufunc_call_function(row, operands, keywords)
+    """A row called with NumPy's ufunc keywords, or with the array to write into."""
+    cdef object out, where, result
     keywords = dict(keywords)
-    if len(operands) == row.nin + 1:
+    if len(operands) == row.nin + 1 and "out" not in keywords:
         keywords["out"] = operands[row.nin]
         operands = operands[:row.nin]
-    if len(operands) != row.nin:
-        raise TypeError(f"{row.name}() takes from {row.nin} to {row.nin + 1} positional arguments "
-                        f"but {len(operands)} were given")
     out = keywords.pop("out", None)
-    if type(out) is tuple:
+    if type(out) is tuple and len(out) == 1:
         out = out[0]
     where = keywords.get("where", True)
-    if not any_traced(operands) and not (type(where) is Tracer) and not (
-            type(out) is Tracer and level_now(<Tracer> out) > 0):
+    if not any_traced((*operands, out, where)):
         operands = tuple([lower(x) for x in operands])
-        if out is None:
-            return row.ufunc(*operands, **keywords)
-        if type(out) is Tracer:
-            set_item(<Tracer> out, Ellipsis, row.ufunc(*operands, **keywords))
+        if "where" in keywords:
+            keywords["where"] = lower(where)
+        if type(out) is not Tracer:
+            result = row.ufunc(*operands, out=out, **keywords)
+            return lift(result) if (out is None and type(result) is np_ndarray
+                                    and ad_inside > 0) else result
+        if where is True and len(operands) == row.nin:
+            # NumPy says what cannot be cast or has another shape.
+            result = np.empty_like(lower(out))
+            row.ufunc(*operands, out=result, **keywords)
+            set_item(<Tracer> out, Ellipsis, result)
             return out
-        return row.ufunc(*operands, out=out, **keywords)
-    keywords.pop("where", None)
-    dtype = keywords.pop("dtype", None)
-    for name, value in keywords.items():
-        if not ((name == "casting" and value == "same_kind") or (name == "order" and value == "K")
-                or (name == "subok")):
-            raise TypeError(f"`{row.name}` of a traced value does not take `{name}={value!r}`")
-    if out is not None and type(out) is not Tracer:
-        raise TypeError(
-            f"`{row.name}(…, out=…)`: a plain ndarray cannot take a traced result, its derivative "
-            "would be lost. Make the array with `autodiff.numpy.zeros` or "
-            "`autodiff.numpy.empty`, or use the returned value.")
-    if dtype is not None:
-        operands = tuple([primitives.by_name["astype"](x, dtype=np.dtype(dtype)) for x in operands])
-    result = apply(row, operands, None)
-    if where is not True:
-        if out is None:
-            raise TypeError(f"`{row.name}(…, where=…)` of a traced value needs `out=`: elements "
-                            "where the mask is False have no value otherwise")
-        result = primitives.by_name["select"](where, result, out)
     if out is not None:
-        set_item(<Tracer> out, Ellipsis, result)
-        return out
-    return result
+        keywords["out"] = out
+    return ufunc_call_function(row, operands, keywords)
 
 
 def ufunc_method(ufunc, str method, tuple operands, dict keywords):
     """`np.add.reduce(x)` and its kin."""
-    cdef object function
+    cdef object function, out
     cdef str name = ufunc.__name__
     if not any_traced(operands) and not any_traced(tuple(keywords.values())):
         if isinstance(ufunc, Elementwise):
             ufunc = (<Elementwise> ufunc).ufunc
-        if method == "at" and type(operands[0]) is Tracer:
-            function = ufunc_methods.get((name, method))
-            if function is not None:
-                return function(*operands, **keywords)
-            function = ufunc_methods.get((None, method))
-            if function is not None:
-                return function(ufunc, *operands, **keywords)
-        if type(keywords.get("out")) is tuple and type(keywords["out"][0]) is Tracer or (
-                type(keywords.get("out")) is Tracer):
-            function = ufunc_methods.get((name, method))
-            if function is not None:
-                return function(*operands, **keywords)
-            function = ufunc_methods.get((None, method))
-            if function is not None:
-                return function(ufunc, *operands, **keywords)
-        return getattr(ufunc, method)(*[lower(x) for x in operands],
-                                      **{k: lower(v) for k, v in keywords.items()})
+        # A handle without a trace is written into by those who write into any handle.
+        out = keywords.get("out")
+        if type(out) is tuple and len(out) == 1:
+            out = out[0]
+        if not (type(out) is Tracer or (method == "at" and type(operands[0]) is Tracer)):
+            return getattr(ufunc, method)(*[lower_all(x) for x in operands],
+                                          **{k: lower(v) for k, v in keywords.items()})
+        keywords = {k: lower(v) if k != "out" else v for k, v in keywords.items()}
     function = ufunc_methods.get((name, method))
     if function is None and (None, method) in ufunc_methods:
         return ufunc_methods[(None, method)](ufunc, *operands, **keywords)

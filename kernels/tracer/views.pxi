@@ -30,6 +30,16 @@ cdef object layout_of(object x, Py_ssize_t skip):
     if type(x) is not np_ndarray or cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray> x):
         return None
     a = <cnp.ndarray> x
+    if skip:
+        # The lanes of an array in C order may have gaps where NumPy put the lanes inside.
+        expected = 0
+        for k in range(cnp.PyArray_NDIM(a) - 1, skip - 1, -1):
+            if cnp.PyArray_DIM(a, k) != 1:
+                if cnp.PyArray_STRIDE(a, k) <= 0 or cnp.PyArray_STRIDE(a, k) < expected:
+                    break
+                expected = cnp.PyArray_STRIDE(a, k) * cnp.PyArray_DIM(a, k)
+        else:
+            return None
     expected = cnp.PyArray_ITEMSIZE(a)
     for k in range(cnp.PyArray_NDIM(a) - 1, skip - 1, -1):
         if cnp.PyArray_DIM(a, k) != 1:
@@ -395,7 +405,7 @@ cdef int write_piece(Tracer t, Piece piece, object value, bint adding) except -1
     cdef Trace trace
     cdef Node *node
     cdef Tape tape
-    cdef object x, shape
+    cdef object x, shape, before
     cdef int index
     global write_epoch
     if type(value) is Tracer:
@@ -428,7 +438,14 @@ cdef int write_piece(Tracer t, Piece piece, object value, bint adding) except -1
         if trace.kind != RECORD and t.level < trace.level:
             raise_to(t, trace)
             x = t.payload
+        before = t.payload
         adopt(t, planned_write(x, piece, value, "index_add" if adding else "index_set"))
+        if (type(t.payload) is np_ndarray and type(before) is np_ndarray
+                and t.payload.strides != before.strides and t.payload.shape == before.shape):
+            # An array lies in memory as it did: what is a view of it and what a copy depends on it.
+            x = t.payload
+            t.payload = np.empty_like(before)
+            t.payload[...] = x
         t.version += 1
         write_epoch += 1
         return 0
