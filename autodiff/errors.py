@@ -17,6 +17,7 @@ __all__ = [
     "NotDifferentiableError",
     "OutputError",
     "PathChanged",
+    "ReplayMismatch",
     "RuleError",
     "StructureError",
     "TracerConversionError",
@@ -203,3 +204,13 @@ class PathChanged(AutodiffError, RuntimeError):
         "the recorded tape is one path through the function, and these arguments take another one. "
         "Use autodiff.jit, which records each path, or record the function again."
     )
+
+
+class ReplayMismatch(AutodiffError, RuntimeError):
+    """A call of ``jit(f, verify=…)`` gave another result than ``f`` gives.
+
+    Either ``f`` depends on something that a replay cannot see (a file, a clock, C code), or XLA
+    and NumPy compute a step differently; the message names the first such step and its line.
+    """
+
+    sentence = "a replay gave another result than the function does."

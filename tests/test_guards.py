@@ -251,3 +251,59 @@ def test_frozen_does_not_look():
     finally:
         RATE = 2.0
         WEIGHTS[0] = 1.0
+
+
+# --- verify -------------------------------------------------------------------------------------
+
+
+def test_verify_lets_good_replays_pass():
+    rng = autodiff.numpy.random.default_rng(0)
+
+    def f(x, scale):
+        x[0] += scale
+        y = x * rng.normal(size=3)
+        return {"y": y if np.sum(x) > 0 else -y, "n": np.argmax(x)}
+
+    g, runs = counted(f)
+    compiled = jit(g, verify=0.5)
+    other = np.random.default_rng(0)
+    for k in range(20):
+        x = RNG.standard_normal(3)
+        z = other.normal(size=3)
+        expected = (x + [k, 0, 0]) * z
+        found = compiled(x, float(k))
+        np.testing.assert_allclose(
+            found["y"], expected if np.sum(x) + k > 0 else -expected, rtol=1e-12
+        )
+    assert len(runs) >= 10
+    with pytest.raises(errors.ArgumentError, match="share"):
+        jit(f, verify=3)
+
+
+CLOCK = iter(range(1000))
+
+
+def test_verify_names_the_line_that_a_replay_cannot_see():
+    def f(x):
+        y = np.sin(x)
+        now = getattr(CLOCK, "__next__")()  # noqa: B009
+        return y + now
+
+    compiled = jit(f, verify=1.0)
+    static = jit(lambda x, n: f(x), static_argnums=1, verify=1.0)
+    with pytest.raises(errors.ReplayMismatch, match="differs"):
+        [static(np.ones(3), 2) for _ in range(3)]
+    with pytest.raises(errors.ReplayMismatch, match=r"add at test_guards\.py:\d+"):
+        [compiled(np.ones(3)) for _ in range(3)]
+
+
+def test_verify_names_the_step_that_xla_computes_otherwise(monkeypatch):
+    from autodiff.primitives.elementwise import exp
+
+    rule = exp.lowering_rule
+    monkeypatch.setattr(
+        exp, "lowering_rule", lambda emit, x: emit.binary("add", *[rule(emit, x)] * 2)
+    )
+    compiled = jit(lambda x: np.sin(x) + np.exp(x), verify=1.0)
+    with pytest.raises(errors.ReplayMismatch, match=r"XLA .* exp at test_guards\.py:\d+"):
+        [compiled(np.ones(3)) for _ in range(3)]

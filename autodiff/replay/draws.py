@@ -22,7 +22,7 @@ from autodiff._kernels.tracer import Tracer, trace_of
 from autodiff.numpy.random import default_rng, listening
 from autodiff.replay.programs import example
 
-__all__ = ["SOURCES", "Draws", "DrawsRecorder", "listened"]
+__all__ = ["SOURCES", "Draws", "DrawsRecorder", "listened", "put_back", "state_of"]
 
 # Whose bits a function may draw behind the recording's back.
 SOURCES = (np.random.Generator, np.random.RandomState, np.random.BitGenerator)
@@ -41,13 +41,15 @@ def _bits(source: Any) -> Any:
     return source._bit_generator
 
 
-def _state(source: Any) -> Any:
+def state_of(source: Any) -> Any:
+    """Return where a generator is."""
     if isinstance(source, np.random.RandomState):
         return np.random.RandomState.get_state(source, legacy=False)
     return _bits(source).state
 
 
-def _put_back(source: Any, state: Any) -> None:
+def put_back(source: Any, state: Any) -> None:
+    """Take a generator to where it was."""
     if isinstance(source, np.random.RandomState):
         np.random.RandomState.set_state(source, state)
     else:
@@ -65,11 +67,13 @@ class Draws:
 
     Attributes
     ----------
+    sources : tuple
+        The generators that it draws from.
     used : tuple of int
         Which of the samples the program reads, in the order of its arguments.
     """
 
-    __slots__ = ("_calls", "_sources", "used")
+    __slots__ = ("_calls", "sources", "used")
 
     def __init__(self, calls: Sequence[tuple[Any, str, tuple, dict]], used: Sequence[int]):
         self.used = tuple(used)
@@ -88,7 +92,7 @@ class Draws:
             )
             method = functools.partial(getattr(plain, name), source, *args, **kwargs)
             self._calls.append((method, source, name, args, kwargs))
-        self._sources = list(sources.values())
+        self.sources = tuple(sources.values())
 
     def samples(self) -> list[Any]:
         """Draw, and return the samples that are used.
@@ -118,12 +122,12 @@ class Draws:
             yield
             return
         with _speculation:
-            states = [_state(x) for x in self._sources]
+            states = [state_of(x) for x in self.sources]
             try:
                 yield
             except BaseException:
-                for x, state in zip(self._sources, states, strict=True):
-                    _put_back(x, state)
+                for x, state in zip(self.sources, states, strict=True):
+                    put_back(x, state)
                 raise
 
 
@@ -162,7 +166,7 @@ class DrawsRecorder:
             x = x if isinstance(x, SOURCES) else getattr(x, "__self__", None)
             if isinstance(x, SOURCES):
                 self._sources.setdefault(id(_bits(x)), x)
-        self._before = {key: _state(x) for key, x in self._sources.items()}
+        self._before = {key: state_of(x) for key, x in self._sources.items()}
         # As the last draw through us has left them.
         self._known = dict(self._before)
         # Generators that f made: their number where each call makes them anew, None: of a seed.
@@ -184,7 +188,7 @@ class DrawsRecorder:
                 f"{name}() of a generator that is neither an outer name nor made by "
                 "autodiff.numpy.random.default_rng"
             )
-        elif not _equal(_state(self._sources[key]), self._known[key]):
+        elif not _equal(state_of(self._sources[key]), self._known[key]):
             self._refuse("numpy.random, where autodiff.numpy.random would be seen")
         if name in _UNSEEN or kwargs.get("out") is not None:
             self._refuse(f"autodiff.numpy.random by {name}(), which changes what it is given")
@@ -193,7 +197,7 @@ class DrawsRecorder:
         self.has_arrays |= any(isinstance(x, np.ndarray) for x in trees.flatten(kept)[0])
         sample = _call(source, name, args, kwargs)
         if key in self._sources:
-            self._known[key] = _state(self._sources[key])
+            self._known[key] = state_of(self._sources[key])
         number = len(self.calls)
         self.calls.append((origin, name, tuple(kept[0]), kept[1]))
         if sample is None:
@@ -225,14 +229,14 @@ class DrawsRecorder:
     def finished(self) -> None:
         """Look once more whether something was drawn behind our back."""
         for key, x in self._sources.items():
-            if not _equal(_state(x), self._known[key]):
+            if not _equal(state_of(x), self._known[key]):
                 self._refuse("numpy.random, where autodiff.numpy.random would be seen")
 
     def rewind(self) -> None:
         """Take the generators back to where they were before the recording."""
         for key, x in self._sources.items():
-            if not _equal(_state(x), self._before[key]):
-                _put_back(x, self._before[key])
+            if not _equal(state_of(x), self._before[key]):
+                put_back(x, self._before[key])
 
     def draws(self, used: Sequence[int]) -> Draws | None:
         """What a replay has to draw, None for nothing."""

@@ -559,15 +559,10 @@ def names_of_path(
         scope.update(place.scope)
         if isinstance(value, np.ndarray):
             if id(value) in operands:
-                test = f"shaped({place.expression}, s{len(tests)}, d{len(tests)})"
-                scope["shaped"] = _shaped
-                scope[f"s{len(tests)}"] = value.shape
-                scope[f"d{len(tests)}"] = value.dtype
-                tests.append(test)
+                tests.append(_of_shape(place.expression, value, len(tests), scope))
                 if not (used or unexplained):
                     continue
-            scope[f"c{len(tests)}"] = contents[id(value)]
-            tests.append(f"c{len(tests)}.holds({place.expression})")
+            tests.append(_of_content(place.expression, contents[id(value)], len(tests), scope))
         elif isinstance(value, _Same):
             tests.append(f"{place.expression} is {value.expression}")
         elif isinstance(value, (_Held, _Members, _Bytes)):
@@ -590,6 +585,28 @@ def names_of_path(
     if tests:
         names.check = _checker(tests, scope)
     return names
+
+
+def _of_shape(expression: str, value: np.ndarray, n: int, scope: dict[str, Any]) -> str:
+    """A test that a place holds an array of the same shape and dtype; written out for speed."""
+    scope[f"s{n}"], scope[f"d{n}"] = value.shape, value.dtype
+    return (
+        f"((a := {expression}).shape == s{n} and (a.dtype is d{n} or a.dtype == d{n}) "
+        "and (type(a) is array or isinstance(a, array)))"
+    )
+
+
+def _of_content(expression: str, content: Content, n: int, scope: dict[str, Any]) -> str:
+    """A test that a place holds an array of the same bytes."""
+    if content.nbytes > SMALL_BYTES:
+        scope[f"c{n}"] = content
+        return f"c{n}.holds({expression})"
+    scope[f"k{n}"] = content.kept.tobytes()
+    scope[f"s{n}"], scope[f"d{n}"] = content.shape, content.dtype
+    return (
+        f"((a := {expression}).tobytes() == k{n} and a.shape == s{n} "
+        f"and (a.dtype is d{n} or a.dtype == d{n}) and (type(a) is array or isinstance(a, array)))"
+    )
 
 
 def _checker(tests: list[str], scope: dict[str, Any]) -> Callable[[], bool]:
@@ -675,10 +692,6 @@ class _Bytes:
     def holds(self, value: Any) -> bool:
         """Whether `value` is one of the same bytes."""
         return type(value) is self.kind and bytes(value) == self.kept
-
-
-def _shaped(x: Any, shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    return isinstance(x, np.ndarray) and x.shape == shape and x.dtype == dtype
 
 
 class Content:
