@@ -1,5 +1,7 @@
 """Rolling: what a Python loop left unrolled becomes a loop, with the same results."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -325,3 +327,96 @@ def test_what_was_rolled_can_be_simplified_again(f):
         NumpyExecutor(program)(arguments(program, X))[0],
         NumpyExecutor(again)(arguments(again, X))[0],
     )
+
+
+def guarded_reads(x, k):
+    s = 0.0
+    for i in range(40):
+        s = s + np.sin(x[k[i]]) * s + 1.0 if k[i] < 5 else s * 0.5
+    return s
+
+
+def test_a_guard_of_the_loop_spares_its_steps_an_error():
+    k = np.arange(40) % 5
+    far = [k.copy() for _ in range(4)]
+    for i, other in enumerate(far):
+        other[7 * i + 3] = 100
+    g = autodiff.jit(guarded_reads)
+    for indices in (k, k, *far, far[0], far[0], k):
+        np.testing.assert_allclose(g(X, indices), guarded_reads(X, indices), rtol=1e-13)
+    both = autodiff.vmap(g)(np.stack([X, X]), np.stack([k, far[0]]))
+    expected = [guarded_reads(X, k), guarded_reads(X, far[0])]
+    np.testing.assert_allclose(both, expected, rtol=1e-13)
+
+
+def reads(x, k):
+    s = 0.0
+    for i in range(40):
+        s = s + np.sin(x[k[i]]) * s + 1.0
+    return s
+
+
+def test_an_index_out_of_range_raises_numpys_error():
+    k = np.arange(40) % 5
+    assert steps(autodiff.record(reads, X, k).program) < 60
+    for f in (reads, autodiff.grad(reads)):
+        g = autodiff.jit(f)
+        for _ in range(3):
+            np.testing.assert_allclose(g(X, k), f(X, k), rtol=1e-13)
+        k[17] = 100
+        with pytest.raises(IndexError, match="index 100 is out of bounds"):
+            g(X, k)
+        k[17] = 2
+
+
+def test_counts_taken_in_a_loop_are_guarded_at_once():
+    def f(x, k):
+        s = 0.0
+        for i in range(40):
+            s = s + np.sin(x[int(k[i])] * s) * 0.5
+        return s
+
+    k = (np.arange(40) * 7) % 5
+    g = autodiff.jit(f)
+    for indices in (k, k, k[::-1].copy(), k, k[::-1].copy()):
+        np.testing.assert_allclose(g(X, indices), f(X, indices), rtol=1e-13)
+    assert g.paths == 2
+
+
+def test_one_odd_iteration_leaves_two_loops(monkeypatch):
+    program = autodiff.record(odd, X).program
+    assert [s.params["length"] for s in program.steps if s.primitive.name == "scan"] == [41, 38]
+
+
+def test_a_long_loop_reaches_xla():
+    pytest.importorskip("jaxlib")
+    f = autodiff.value_and_grad(long)
+    g = autodiff.jit(f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for scale in (1.0, 1.1, 0.9):
+            for a, b in zip(g(scale * X), f(scale * X), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def long(x):
+    for k in range(2000):
+        x = np.cos(x) if k == 777 else x + 0.01 * np.sin(x) * A
+    return np.sum(x * x)
+
+
+def test_short_programs_stay_as_they_are(monkeypatch):
+    program = unrolled(carried, X, monkeypatch)
+    assert rolled(program, 10_000) is program
+
+
+def test_what_repeats_nothing_stays_as_it_is(monkeypatch):
+    chosen = np.random.default_rng(0).integers(0, 4, 300).tolist()
+
+    def f(x):
+        for k in chosen:
+            x = (np.sin, np.cos, np.tanh, np.negative)[k](x)
+        return x
+
+    program = unrolled(f, X, monkeypatch)
+    assert rolled(program) is program

@@ -19,23 +19,11 @@ __all__ = ["GuardFailed", "NumpyExecutor", "Staged", "executor_named"]
 
 
 class GuardFailed(Exception):
-    """The values that Python had asked for are others now: this path is not the one.
+    """The values that Python had asked for are others now: this path is not the one."""
 
-    Attributes
-    ----------
-    guard : Assumption or None
-        The first one that does not hold.
-    value : object
-        What its variable is now.
-    found : tuple
-        What Python would find on the way up to there (`autodiff.replay.guards`).
-    """
 
-    def __init__(self, guard: Any = None, value: Any = None) -> None:
-        super().__init__(guard)
-        self.guard = guard
-        self.value = value
-        self.found: tuple[Any, ...] = ()
+# What steps raise for values that they do not take.
+RAISED = (IndexError, OverflowError, np.linalg.LinAlgError)
 
 
 class NumpyExecutor:
@@ -62,10 +50,13 @@ class NumpyExecutor:
             for action, things in self._plan:
                 if action is None:
                     if not things.holds(known[things.variable.number]):
-                        raise GuardFailed(things, known[things.variable.number])
+                        raise GuardFailed(things)
                     continue
                 operands = [known[x.number] if isinstance(x, Variable) else x for x in action]
-                y = things.primitive.impl(*operands, **things.params)
+                try:
+                    y = things.primitive.impl(*operands, **things.params)
+                except RAISED as error:
+                    raise _by_a_wrong_turn(program, known, error) from error
                 if things.primitive.multiple:
                     for v, part in zip(things.outputs, y, strict=True):
                         known[v.number] = part
@@ -76,6 +67,17 @@ class NumpyExecutor:
         given = {id(x) for x in values if isinstance(x, np.ndarray)}
         given.update(id(x) for _, x in program.fixed)
         return [_result(known[v.number], v, given) for v in program.results]
+
+
+def _by_a_wrong_turn(program: Program, known: Any, error: Exception) -> Exception:
+    """What to raise for an error in a step: guards that are still to come may forbid the step.
+
+    A loop asks its guards when it is over. If they hold, the function itself raises the same.
+    """
+    for guard in program.assumptions:
+        if guard.variable.number not in known:
+            return GuardFailed(guard)
+    return error
 
 
 class Staged:
