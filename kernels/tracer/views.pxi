@@ -217,7 +217,10 @@ cdef object read_piece(Tracer t, Piece piece, bint copied):
         raise leaked(t)
     if t.form == NUMBER:
         if piece.ndim():
-            return primitives.by_name["reshape"](plain(t), shape=piece.model.shape)
+            y = primitives.by_name["reshape"](plain(t), shape=(1,) * piece.ndim())
+            if cnp.PyArray_SIZE(<cnp.ndarray> piece.model) == 0:
+                y = primitives.by_name["gather"](y, index=((0, 0, None),))
+            return primitives.by_name["reshape"](y, shape=piece.model.shape)
         return plain(t)
     if trace.kind == REVERSE:
         y = read_part(t.payload, piece, copied)
