@@ -19,7 +19,23 @@ __all__ = ["GuardFailed", "NumpyExecutor", "Staged", "executor_named"]
 
 
 class GuardFailed(Exception):
-    """The values that Python had asked for are others now: this path is not the one."""
+    """The values that Python had asked for are others now: this path is not the one.
+
+    Attributes
+    ----------
+    guard : Assumption or None
+        The first one that does not hold.
+    value : object
+        What its variable is now.
+    found : tuple
+        What Python would find on the way up to there (`autodiff.replay.guards`).
+    """
+
+    def __init__(self, guard: Any = None, value: Any = None) -> None:
+        super().__init__(guard)
+        self.guard = guard
+        self.value = value
+        self.found: tuple[Any, ...] = ()
 
 
 # What steps raise for values that they do not take.
@@ -50,7 +66,7 @@ class NumpyExecutor:
             for action, things in self._plan:
                 if action is None:
                     if not things.holds(known[things.variable.number]):
-                        raise GuardFailed(things)
+                        raise GuardFailed(things, known[things.variable.number])
                     continue
                 operands = [known[x.number] if isinstance(x, Variable) else x for x in action]
                 try:
