@@ -91,8 +91,8 @@ def _by_a_wrong_turn(program: Program, known: Any, error: Exception) -> Exceptio
     A loop asks its guards when it is over. If they hold, the function itself raises the same.
     """
     for guard in program.assumptions:
-        if guard.variable.number not in known:
-            return GuardFailed(guard)
+        if guard.variable.number not in known and guard.kind in ("bool", "bounds"):
+            return GuardFailed(guard, not guard.value)
     return error
 
 
