@@ -56,9 +56,6 @@ from autodiff.transforms.rules import call
 
 __all__ = ["cond", "fori_loop", "map", "scan", "switch", "while_loop"]
 
-# Captured arrays of more elements are handed to a loop rather than written into it.
-_SMALL = 16
-
 
 class _Body:
     """A function recorded on examples: its program, and what it read besides its arguments."""
@@ -111,14 +108,12 @@ class _Body:
         outputs = [inner(y) if v is None else v for y, v in results]
         program = from_recording(trace.equations, [], [*inputs, *extra], outputs)
         program = computed(simplify(useful(program)))
-        # Large arrays are constants of the loop, not of its text.
-        big = [k for k, x in enumerate(program.values) if x.size > _SMALL]
-        kept = [k for k in range(len(program.values)) if k not in set(big)]
-        self.captured += [program.values[k] for k in big]
+        # Arrays are operands of the loop, where the recording around it sees them.
+        self.captured += program.values
         self.program = Program(
-            [*program.inputs, *(program.captured[k] for k in big)],
-            [program.captured[k] for k in kept],
-            [program.values[k] for k in kept],
+            [*program.inputs, *program.captured],
+            [],
+            [],
             program.steps,
             program.outputs,
             (),

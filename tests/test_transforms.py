@@ -510,3 +510,18 @@ def test_structure_and_numbers_agree_with_jax(name, jax):
         jax.vmap(jax.jacfwd(g), out_axes=-1)(*jax.tree_util.tree_map(jax.numpy.asarray, lanes)),
         jax,
     )
+
+
+def test_views_among_the_results():
+    x = np.arange(1.0, 5.0)
+    value, tangent = autodiff.jvp(lambda x: {"a": (x[1:3], x[::-1])}, (x,), (2 * x,))
+    np.testing.assert_array_equal(value["a"][0], x[1:3])
+    np.testing.assert_array_equal(tangent["a"][1], 2 * x[::-1])
+    inner = autodiff.jvp(lambda x: autodiff.jvp(lambda x: x[1:3], (x,), (x,))[1], (x,), (x,))
+    np.testing.assert_array_equal(inner[1], x[1:3])
+    np.testing.assert_array_equal(
+        autodiff.jvp(lambda x, y: (x[1:3], y.T), (x, x), (x, x), has_aux=True)[2], x
+    )
+    for rule in (autodiff.checkpoint, autodiff.jit):
+        np.testing.assert_array_equal(autodiff.jacrev(rule(lambda x: x[1:3]))(x), np.eye(4)[1:3])
+        np.testing.assert_array_equal(autodiff.jacfwd(rule(lambda x: x[1:3]))(x), np.eye(4)[1:3])

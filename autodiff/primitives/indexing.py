@@ -205,6 +205,8 @@ def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _gather(x: Any, *arrays: Any, index: Index, distinct: bool = False) -> Any:
+    # A traced Python float that has been given axes is a float here.
+    x = x if isinstance(x, (np.ndarray, np.generic)) else np.asarray(x)
     return x[numpy_index(index, arrays)]
 
 

@@ -197,6 +197,7 @@ class Jit(Transformed):
         # Signatures of flat positional arguments, and of everything else.
         self._flat: dict[Any, _Signature] = {}
         self._other: dict[Any, _Signature] = {}
+        self._around: dict[Any, Jit] = {}
         self._lock = threading.RLock()
         self._plain = not (self._static_numbers or self._static_names)
 
@@ -211,6 +212,7 @@ class Jit(Transformed):
         with self._lock:
             self._flat.clear()
             self._other.clear()
+            self._around.clear()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the path for these arguments, or record one."""
@@ -311,7 +313,14 @@ class Jit(Transformed):
 
     def around(self, transformed: Any) -> Jit:
         """A transform of this function, compiled as a whole."""
-        return Jit(type(transformed)(self._function, **transformed._options), **self._options)
+        # The same one each time, so that ``grad(f)(x)`` in a loop is recorded once.
+        options = transformed._options
+        key = (type(transformed), repr(sorted(options.items())))
+        made = self._around.get(key)
+        if made is None:
+            made = Jit(type(transformed)(self._function, **options), **self._options)
+            self._around[key] = made
+        return made
 
     def each_lane(self, *args: Any, **kwargs: Any) -> Any:
         """The result for arguments that are batches, whose lanes take different branches."""

@@ -711,7 +711,7 @@ class Content:
         if self.hashed:
             self.kept, self.address = _hash(x), 0
         else:
-            self.kept = np.array(x, order="C")
+            self.kept = np.array(x, order="K")
             self.address = self.kept.ctypes.data
 
     def holds(self, x: Any) -> bool:
@@ -720,8 +720,10 @@ class Content:
             return False
         if self.hashed:
             return _hash(x) == self.kept
-        if self.nbytes <= SMALL_BYTES or not x.flags.c_contiguous:
+        if x.strides != self.kept.strides:
             return x.tobytes() == self.kept.tobytes()
+        if self.nbytes <= SMALL_BYTES:
+            return x.tobytes("A") == self.kept.tobytes("A")
         return same_bytes(x, self.address, self.nbytes)
 
 

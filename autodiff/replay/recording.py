@@ -6,6 +6,7 @@ takes, which outer names have to be what they were, how the results are put toge
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -334,6 +335,24 @@ def record_call(
     -------
     Recording
     """
+    # Tens of thousands of objects are made, and none is garbage: collecting takes half of the time.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _record_call(f, leaves, rebuild, receiver, named_arrays, others)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _record_call(
+    f: Callable[..., Any],
+    leaves: Sequence[Any],
+    rebuild: Callable[[list[Any]], tuple[tuple, dict]],
+    receiver: Any,
+    named_arrays: Sequence[tuple[np.ndarray, Callable[[], Any]]],
+    others: Sequence[Any],
+) -> Recording:
     unwatched = None
     try:
         places = outer_names(f, receiver, others)
@@ -473,12 +492,27 @@ def _unexplained(equations: Sequence[Any], places: Sequence[Any]) -> bool:
     """
     held = {id(value) for _, value, _ in places}
     for equation in equations:
+        if _body_constants(equation.params):
+            return True
         # Only derivatives are scaled: what stands in front is a tangent or cotangent.
         swept = equation.primal is not None or equation.primitive.name == "scale"
         for k, x in enumerate(equation.operands):
             if not isinstance(x, (np.ndarray, np.generic)) or id(x) in held:
                 continue
             if not (swept and (k == 0 or equation.primal is not None) and _is_seed(x)):
+                return True
+    return False
+
+
+def _body_constants(params: dict[str, Any]) -> bool:
+    """Whether the body of a loop or of a branch holds numbers of which nobody knows the origin."""
+    for value in params.values():
+        for body in value if type(value) is tuple else (value,):
+            if isinstance(body, Replayed) and any(
+                isinstance(x, np.generic) and not _is_seed(x)
+                for step in body.program.steps
+                for x in step.operands
+            ):
                 return True
     return False
 

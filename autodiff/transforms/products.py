@@ -94,7 +94,10 @@ def jvp(
         common, value, t = lone_jvp(f, primals[0], tangents[0])
         if common:
             return value, t
-        return _results(value, t, f, False, list(primals), list(tangents))
+        try:
+            return _results(value, t, f, False, list(primals), list(tangents))
+        finally:
+            value.close()
     leaves, structure = _primals(f, primals, "jvp")
     given = _tangents(f, leaves, structure, tangents, "jvp")
     trace = ForwardTrace()
@@ -102,10 +105,11 @@ def jvp(
     try:
         handles = [trace.input(x, t, is_weak(x)) for x, t in zip(leaves, given, strict=True)]
         y = f(*trees.unflatten(structure, handles))
+        # Views among the results are read now, while the trace is open.
+        return _results(trace, y, f, has_aux, leaves, given)
     finally:
         leave_transform()
         trace.close()
-    return _results(trace, y, f, has_aux, leaves, given)
 
 
 def _is_common(x: Any, t: Any) -> bool:

@@ -20,7 +20,7 @@ cdef class BatchTrace(Trace):
         if type(out) is Tracer:
             t = <Tracer> out
             if t.view is not None:
-                refresh(t)
+                refresh_for(t, self)
             if t.level == self.level:
                 return fresh(t.payload), True
             if t.level == 0:

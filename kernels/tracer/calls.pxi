@@ -48,12 +48,13 @@ def lone_jvp(f, x, t):
     -------
     tuple
         ``(True, value, tangent)``, or ``(False, trace, y)`` where the caller has to look at the
-        result: it is not one float64 scalar or fresh array of this trace.
+        result, and close the trace: it is not one float64 scalar or fresh array of this trace.
     """
     global ad_inside
     cdef ForwardTrace trace = ForwardTrace.__new__(ForwardTrace)
     cdef Tracer y
     cdef object result
+    cdef bint is_open = False
     ad_inside += 1
     try:
         if type(x) is not float:
@@ -71,10 +72,11 @@ def lone_jvp(f, x, t):
                         and cnp.PyArray_BASE(<cnp.ndarray> y.payload) == NULL
                         and cnp.PyArray_BASE(<cnp.ndarray> y.tangent) == NULL):
                     return True, y.payload, y.tangent
+        is_open = True
         return False, trace, result
     finally:
         ad_inside -= 1
-        trace.alive = False
+        trace.alive = is_open
 
 
 # --- inside a transform ----------------------------------------------------------------------

@@ -36,7 +36,7 @@ cdef class ForwardTrace(Trace):
         if type(out) is Tracer:
             t = <Tracer> out
             if t.view is not None:
-                refresh(t)
+                refresh_for(t, self)
             if t.level == self.level:
                 if t.form == NUMBER:
                     return np_float64(t.number), np_float64(t.number_tangent)

@@ -378,6 +378,19 @@ cdef int refresh(Tracer t) except -1:
     return 0
 
 
+cdef int refresh_for(Tracer t, Trace trace) except -1:
+    """Bring a view among the results of `trace` up to date, also where that is closed already."""
+    cdef bint alive = trace.alive
+    if t.view is None:
+        return 0
+    trace.alive = True
+    try:
+        refresh(t)
+    finally:
+        trace.alive = alive
+    return 0
+
+
 cdef object payload_of(Tracer t):
     """Return the payload as an object: a Python float where the handle is a weak scalar."""
     if t.form == NUMBER:

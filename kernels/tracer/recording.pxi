@@ -137,7 +137,7 @@ cdef class RecordTrace(Trace):
         if type(out) is Tracer:
             t = <Tracer> out
             if t.view is not None:
-                refresh(t)
+                refresh_for(t, self)
             if t.level == self.level:
                 if self.kind == RECORD:
                     return t.payload, t.tangent

@@ -40,7 +40,7 @@ cdef class ReverseTrace(Trace):
         if type(out) is Tracer:
             t = <Tracer> out
             if t.view is not None:
-                refresh(t)
+                refresh_for(t, self)
             if t.level == self.level:
                 if t.form == NUMBER:
                     return np_float64(t.number)
@@ -111,7 +111,7 @@ cdef class ReverseTrace(Trace):
         for x in operands:
             t = <Tracer> x
             if t.view is not None:
-                refresh(t)
+                refresh_for(t, self)
             parents.append(t.index)
             shapes.append(shaped(t))
         record.primitive = primitive
@@ -161,6 +161,8 @@ cdef class ReverseTrace(Trace):
             shapes.append(shaped(t))
             made.append(np.zeros((stop - start,) + shape_of(t)))
         for out in outputs:
+            if type(out) is Tracer:
+                refresh_for(<Tracer> out, self)
             if type(out) is Tracer and level_now(<Tracer> out) == self.level:
                 t = <Tracer> out
                 if t.form == VALUE:
@@ -240,7 +242,7 @@ cdef class ReverseTrace(Trace):
             if type(out) is Tracer:
                 t = <Tracer> out
                 if t.view is not None:
-                    refresh(t)
+                    refresh_for(t, self)
                 if t.level == self.level and g is not None:
                     indices.append(t.index)
                     if t.form == NUMBER and type(g) is np_float64:

@@ -220,7 +220,8 @@ cdef object read_piece(Tracer t, Piece piece, bint copied):
             y = primitives.by_name["reshape"](plain(t), shape=(1,) * piece.ndim())
             if cnp.PyArray_SIZE(<cnp.ndarray> piece.model) == 0:
                 y = primitives.by_name["gather"](y, index=((0, 0, None),))
-            return primitives.by_name["reshape"](y, shape=piece.model.shape)
+                return primitives.by_name["reshape"](y, shape=piece.model.shape)
+            return primitives.by_name["broadcast_to"](y, shape=piece.model.shape)
         return plain(t)
     if trace.kind == REVERSE:
         y = read_part(t.payload, piece, copied)
