@@ -135,7 +135,9 @@ def test_eig_in_a_batch_is_complex_where_one_lane_is():
 def test_a_recording_of_eig_guards_the_kind():
     trace = RecordTrace()
     linalg.eig(trace.input(np.diag([1.0, 2.0])))
-    assert len(trace.guards) == 1
+    # NumPy 2.5 gives complex numbers whatever they are.
+    real = np.linalg.eigvals(np.eye(1)).dtype.kind == "f"
+    assert len(trace.guards) == int(real)
 
 
 # --- singular values ----------------------------------------------------------------------------

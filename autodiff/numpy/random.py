@@ -373,7 +373,7 @@ def _free(name: str, plain: type) -> Callable[..., Any]:
         return _drawn(self, name, args, kwargs)
 
     method.__name__ = method.__qualname__ = name
-    method.__doc__ = own.__doc__
+    method.__doc__ = f"Do what `numpy.random.{plain.__name__}.{name}` does."
     return method
 
 
@@ -456,7 +456,7 @@ def _function(name: str) -> Callable[..., Any]:
         return _drawn(np.random.mtrand._rand, name, args, kwargs)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = own.__doc__
+    function.__doc__ = f"Do what `numpy.random.{name}` does."
     return function
 
 

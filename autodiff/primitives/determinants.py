@@ -68,7 +68,12 @@ def _products_of_others(s: np.ndarray) -> np.ndarray:
 
 def _factors(a: Any) -> tuple[Any, Any, Any, Any]:
     """Return (d, u, s, v) with ``a = u diag(s) v`` and `d` the product of det(u) and det(v)."""
+    finite = np.isfinite(a).all((-2, -1))
+    if not np.all(finite):
+        # No singular values: not a number, as the determinant, and no error where it is not used.
+        a = np.where(finite[..., None, None], a, np.eye(a.shape[-1], dtype=a.dtype))
     u, s, v = np.linalg.svd(a)
+    s = np.where(finite[..., None], s, np.nan)
     return (np.linalg.det(u) * np.linalg.det(v))[..., None, None], u, s, v
 
 
