@@ -111,8 +111,9 @@ def jit(
     Outer names that ``f`` and the Python functions it calls read are watched: numbers and strings
     by value, functions by identity, arrays that are operands are read anew at each call, so that
     both rebinding and writing into them count; other arrays are compared with what they held. What
-    C code, files, clocks and random number generators provide is not seen: it stays what it was
-    when ``f`` was recorded.
+    C code, files and clocks provide is not seen: it stays what it was when ``f`` was recorded. So
+    do the draws of a generator that ``f`` makes by plain NumPy's ``default_rng()``; those of
+    `autodiff.numpy.random` are fresh at each call.
 
     A replay does not warn, whatever `numpy.errstate` says, and where NumPy raises LinAlgError it
     gives NaN.
