@@ -195,6 +195,11 @@ class Program:
         self.outputs = tuple(outputs)
         self.assumptions = tuple(assumptions)
 
+    def but(self, **changed: Any) -> Program:
+        """The same program, except for these attributes: ``program.but(outputs=...)``."""
+        kept = {name: getattr(self, name) for name in Program.__slots__ if name not in changed}
+        return Program(**kept, **changed)
+
     @property
     def arguments(self) -> tuple[Variable, ...]:
         """What an executor is called with: the inputs, then the live captured arrays."""

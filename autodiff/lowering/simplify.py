@@ -67,15 +67,7 @@ def with_open_gates(program: Program, seeded: bool = False) -> Program:
         ):
             chosen.update(v.number for v in step.outputs)
         kept.append(step)
-    return Program(
-        program.inputs,
-        program.captured,
-        program.values,
-        kept,
-        program.outputs,
-        program.assumptions,
-        program.live,
-    )
+    return program.but(steps=kept)
 
 
 def useful(program: Program) -> Program:

@@ -189,6 +189,11 @@ def eigvalsh(a: Any, UPLO: str = "L") -> Any:
 _OFTEN_REAL = np.linalg.eigvals(np.eye(1)).dtype.kind == "f"
 
 
+def _is_real(a: Any, w: Any) -> bool:
+    """Whether NumPy gives the eigenvalues `w` of `a` as real numbers; a recording guards on it."""
+    return _OFTEN_REAL and dtype_of(a).kind != "c" and _settled(equal(imag(w), 0))
+
+
 @overloads(np.linalg.eig)
 def eig(a: Any) -> Any:
     """Return eigenvalues and eigenvectors of matrices.
@@ -223,7 +228,7 @@ def eig(a: Any) -> Any:
     """
     a = square_matrices(a)
     w, v = decompositions.eig(a)
-    if _OFTEN_REAL and dtype_of(a).kind != "c" and _settled(equal(imag(w), 0)):
+    if _is_real(a, w):
         w, v = real(w), real(v)
     return EigResult(w, v)
 
@@ -256,9 +261,7 @@ def eigvals(a: Any) -> Any:
     """
     a = square_matrices(a)
     w = decompositions.eigvals(a)
-    if _OFTEN_REAL and dtype_of(a).kind != "c" and _settled(equal(imag(w), 0)):
-        w = real(w)
-    return w
+    return real(w) if _is_real(a, w) else w
 
 
 # ------------------------------------------------------------------------------ singular values

@@ -114,15 +114,7 @@ def by_lane(
 def _holds(path: Path, values: list[Any]) -> Any:
     """Which lanes take a path: a boolean each, or one for all."""
     program = path.program
-    asked = Program(
-        program.inputs,
-        program.captured,
-        program.values,
-        program.steps,
-        [guard.variable for guard in program.assumptions],
-        (),
-        program.live,
-    )
+    asked = program.but(outputs=[guard.variable for guard in program.assumptions], assumptions=())
     if len(useful(asked).inputs) == len(program.inputs):
         asked = useful(asked)
     with np.errstate(all="ignore"):
@@ -142,15 +134,7 @@ def _holds(path: Path, values: list[Any]) -> Any:
 
 
 def _unguarded(program: Program) -> Program:
-    return Program(
-        program.inputs,
-        program.captured,
-        program.values,
-        program.steps,
-        program.outputs,
-        (),
-        program.live,
-    )
+    return program.but(assumptions=())
 
 
 def _lanes_of(x: Any) -> Any:

@@ -22,7 +22,7 @@ from autodiff._kernels.tracer import (
     shape_of,
 )
 from autodiff.errors import NotDifferentiableError
-from autodiff.lowering.program import Program, Variable
+from autodiff.lowering.program import Variable
 from autodiff.lowering.stablehlo import inlined
 from autodiff.primitives.shapes import broadcast_to, transpose
 from autodiff.replay.executors import NumpyExecutor
@@ -48,11 +48,6 @@ def _run(body: Replayed, values: Sequence[Any]) -> list[Any]:
     return executor(values)
 
 
-def _outputs(program: Program) -> tuple[Variable, ...]:
-    """A body's outputs, which are variables throughout."""
-    return program.outputs
-
-
 def _is_smooth(v: Any) -> bool:
     return v.dtype.kind in "fc"
 
@@ -76,7 +71,7 @@ def _scan(
     state = list(operands[:carries])
     xs = operands[carries : carries + sequences]
     rest = operands[carries + sequences :]
-    made = _outputs(body.program)
+    made = body.program.outputs
     ys = [np.empty((length, *y.shape), y.dtype) for y in made[carries:]]
     state = [_as(x, y) for x, y in zip(state, made[:carries], strict=True)]
     for i in reversed(range(length)) if reverse else range(length):
@@ -121,9 +116,7 @@ def _(emit, *operands, body, length, carries, sequences, reverse, again):
         one = inner.constant(1, np.int64)
         place = inner.constant(length - 1, np.int64) - count if reverse else count
         made = inlined(inner, body.program, [*state, *(inner.item(x, place) for x in xs), *others])
-        made = [
-            inner.convert(x, v.dtype) for x, v in zip(made, _outputs(body.program), strict=True)
-        ]
+        made = [inner.convert(x, v.dtype) for x, v in zip(made, body.program.outputs, strict=True)]
         filled = [inner.with_item(y, place, x) for y, x in zip(ys, made[carries:], strict=True)]
         return [count + one, *made[:carries], *filled, *xs, *others]
 
@@ -183,14 +176,14 @@ class Scan(Rules):
     def _examples(self, operands: Sequence[Any]) -> list[Any]:
         """Plain values that the body may be run on."""
         init, xs, rest = self._split([example(x) for x in operands])
-        made = _outputs(self.body.program)
+        made = self.body.program.outputs
         init = [_as(x, v) for x, v in zip(init, made[: self.carries], strict=True)]
         first = [x[0] if len(x) else np.zeros(x.shape[1:], x.dtype)[()] for x in xs]
         return [*init, *first, *rest]
 
     def pushed(self, operands: list[Any], tangents: list[Any]) -> tuple[list[Any], list[Any]]:
         """Carry tangents along."""
-        outputs = _outputs(self.body.program)
+        outputs = self.body.program.outputs
         init, xs, rest = self._split(operands)
         t_init, t_xs, t_rest = self._split(tangents)
         smooth = [_is_smooth(v) for v in outputs[: self.carries]]
@@ -199,7 +192,6 @@ class Scan(Rules):
             *(t is not None for t in t_xs),
             *(t is not None for t in t_rest),
         ]
-        moving: list[bool] = []
         n = self.carries
 
         def derive() -> tuple[Replayed, list[bool]]:
@@ -279,7 +271,7 @@ class Scan(Rules):
     ) -> tuple[list[Any], Callable[[Sequence[Any]], list[Any]]]:
         """Stack what the body's pullback needs, and run that the other way."""
         program = self.body.program
-        outputs = _outputs(program)
+        outputs = program.outputs
         n, m = self.carries, self.sequences
         _, xs, rest = self._split(operands)
         smooth = [_is_smooth(v) for v in outputs[:n]]
@@ -333,15 +325,7 @@ class Scan(Rules):
         parts = Parts(self.body, examples, mask, self.again)
         forward = parts.forward.program
         kept = [k for k in parts.passed if k < self.carries]
-        extended = Program(
-            forward.inputs,
-            forward.captured,
-            forward.values,
-            forward.steps,
-            [*forward.outputs, *(forward.inputs[k] for k in kept)],
-            (),
-            forward.live,
-        )
+        extended = forward.but(outputs=[*forward.outputs, *(forward.inputs[k] for k in kept)])
         return Replayed(extended, self.body.name), parts, kept
 
     def _backward(
@@ -353,7 +337,7 @@ class Scan(Rules):
         given: list[Any],
         kept: list[int],
     ) -> Replayed:
-        outputs = _outputs(self.body.program)
+        outputs = self.body.program.outputs
         n, m = self.carries, self.sequences
         program = parts.backward.program
         n_c, n_sums = sum(smooth), sum(a_rest)
@@ -511,9 +495,7 @@ def _swapped(x: Any) -> Any:
 def _switch(index: Any, *operands: Any, branches: tuple[Replayed, ...]) -> tuple[Any, ...]:
     chosen = branches[int(index)]
     given = {id(x) for x in operands if isinstance(x, np.ndarray)}
-    made = [
-        _as(y, v) for y, v in zip(_run(chosen, operands), _outputs(chosen.program), strict=True)
-    ]
+    made = [_as(y, v) for y, v in zip(_run(chosen, operands), chosen.program.outputs, strict=True)]
     return tuple([y.copy() if id(y) in given else y for y in made])
 
 
@@ -555,7 +537,7 @@ class Switch(Rules):
         """The tangents of whichever branch is taken."""
         index, *rest = operands
         active = tuple(t is not None for t in tangents[1:])
-        outputs = _outputs(self.branches[0].program)
+        outputs = self.branches[0].program.outputs
         smooth = [_is_smooth(v) for v in outputs]
         given = _given(tangents[1:])
 
@@ -605,7 +587,7 @@ class Switch(Rules):
             for b in self.branches
         ]
         count = parts[0].count
-        spaces = [_outputs(p.forward.program)[count:] for p in parts]
+        spaces = [p.forward.program.outputs[count:] for p in parts]
         forward = []
         for j, p in enumerate(parts):
             program = p.forward.program
@@ -613,15 +595,7 @@ class Switch(Rules):
             filled = [*program.outputs[:count]]
             for k, space in enumerate(empty):
                 filled += program.outputs[count:] if k == j else space
-            whole = Program(
-                program.inputs,
-                program.captured,
-                program.values,
-                program.steps,
-                filled,
-                (),
-                program.live,
-            )
+            whole = program.but(outputs=filled)
             forward.append(Replayed(computed(whole), self.branches[j].name))
         results = call(Switch(tuple(forward)), operands)
         residuals = results[count:]
@@ -710,7 +684,7 @@ STRUCTURED[SWITCH] = Switch
 def _while(
     *operands: Any, condition: Replayed, body: Replayed, carries: int, asked: int
 ) -> tuple[Any, ...]:
-    made = _outputs(body.program)
+    made = body.program.outputs
     state = [_as(x, v) for x, v in zip(operands[:carries], made, strict=False)]
     for_condition = operands[carries : carries + asked]
     for_body = operands[carries + asked :]
@@ -771,7 +745,7 @@ class While(Rules):
     def pushed(self, operands: list[Any], tangents: list[Any]) -> tuple[list[Any], list[Any]]:
         """Carry tangents along."""
         n, m = self.carries, self.asked
-        outputs = _outputs(self.body.program)
+        outputs = self.body.program.outputs
         smooth = [_is_smooth(v) for v in outputs]
         init, asked, rest = _parts(operands, n, m)
         t_init, _, t_rest = _parts(tangents, n, m)
@@ -853,7 +827,7 @@ class While(Rules):
             ("lanes", size, (True,) * n + tuple(m_rest)),
             lambda: self.body.batch(size, [True] * n + m_rest, [*init, *rest]),
         )
-        outputs = _outputs(body.program)
+        outputs = body.program.outputs
         examples = [example(x) for x in [*init, *asked, *rest]]
         for k in range(n):
             examples[k] = _as(examples[k], outputs[k])

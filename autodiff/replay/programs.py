@@ -151,15 +151,8 @@ def _beneath(trace: Any, x: Any) -> Any:
 
 def bare(program: Program) -> Program:
     """`program` with its guarded values as further outputs, and nothing assumed."""
-    return Program(
-        program.inputs,
-        program.captured,
-        program.values,
-        program.steps,
-        [*program.outputs, *(guard.variable for guard in program.assumptions)],
-        (),
-        program.live,
-    )
+    guarded = [guard.variable for guard in program.assumptions]
+    return program.but(outputs=[*program.outputs, *guarded], assumptions=())
 
 
 class _Running(threading.local):
@@ -224,15 +217,7 @@ def computed(program: Program) -> Program:
             captured.append(y)
             values.append(array)
         outputs.append(y)
-    return Program(
-        program.inputs,
-        captured,
-        values,
-        program.steps,
-        outputs,
-        program.assumptions,
-        program.live,
-    )
+    return program.but(captured=captured, values=values, outputs=outputs)
 
 
 class Replayed(Rules):
