@@ -27,10 +27,10 @@ import numpy as np
 import autodiff.numpy as anp
 from autodiff import trees
 from autodiff._kernels.primitive import primitive_named
+from autodiff._kernels.program import end_of_numbers
 from autodiff._kernels.tracer import (
     RecordTrace,
     Tracer,
-    Var,
     dtype_of,
     enter_transform,
     is_weak,
@@ -84,8 +84,7 @@ class _Body:
                 "write the loop in Python."
             )
         self.captured: list[Any] = []
-        count = 1 + max((v.id for v in inputs), default=-1)
-        count = max([count, *(1 + v.id for e in trace.equations for v in e.outputs)])
+        count = end_of_numbers(inputs, trace.equations)
         known: dict[Any, Any] = {}
         extra: list[Any] = []
 
@@ -95,9 +94,9 @@ class _Body:
                 return x
             above: Any = trace_of(x)
             seen: Any = above.read(x)[1] if isinstance(above, RecordTrace) else x
-            key = (id(above), seen.id) if isinstance(above, RecordTrace) else id(x)
+            key = (id(above), seen.number) if isinstance(above, RecordTrace) else id(x)
             if key not in known:
-                known[key] = Var(count, shape_of(x), dtype_of(x), is_weak(x))
+                known[key] = Variable(count, shape_of(x), dtype_of(x), is_weak(x))
                 count += 1
                 extra.append(known[key])
                 self.captured.append(x)

@@ -31,9 +31,11 @@ from types import GenericAlias, MethodType as BoundMethod
 import numpy as np
 
 from autodiff._kernels import tape as tape_module
-from autodiff._kernels cimport loops, pieces, pool, primitive as primitives, tape as tapes
+from autodiff._kernels cimport loops, pieces, pool, primitive as primitives, program as programs
+from autodiff._kernels cimport tape as tapes
 from autodiff._kernels.pieces cimport Piece
 from autodiff._kernels.primitive cimport Elementwise, Primitive, Shaped
+from autodiff._kernels.program cimport Step
 from autodiff._kernels.tape cimport Node, Record, Tape, append
 
 cnp.import_array()

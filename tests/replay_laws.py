@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from array_laws import alike, near, pull
 
-from autodiff._kernels.tracer import RecordTrace, Var
+from autodiff._kernels.program import Variable
+from autodiff._kernels.tracer import RecordTrace
 
 _client = []
 
@@ -33,21 +34,24 @@ def lowered(f, *operands):
     values = {}
     for x in handles:
         var = trace.read(x)[1]
-        values[var.id] = emit.argument(var.shape, var.dtype)
+        values[var.number] = emit.argument(var.shape, var.dtype)
     for equation in trace.equations:
-        given = [values[x.id] if isinstance(x, Var) else emit.value(x) for x in equation.operands]
+        given = [
+            values[x.number] if isinstance(x, Variable) else emit.value(x)
+            for x in equation.operands
+        ]
         made = stablehlo.lower_step(emit, equation, given)
         for var, value in zip(equation.outputs, made, strict=True):
             said = (equation.primitive, equation.params, value, var)
             assert value.shape == var.shape and value.dtype == var.dtype, said
-            values[var.id] = value
+            values[var.number] = value
     if out is None:
         return y, y
     if not _client:
         _register_lapack(xla_client)
         _client.append(xla_client.make_cpu_client(asynchronous=False))
     device = _client[0].devices()[0]
-    text = emit.module([values[out.id]])
+    text = emit.module([values[out.number]])
     executable = _client[0].compile_and_load(text, [device], xla_client.CompileOptions())
     inputs = [
         _jax.dlpack_managed_tensor_to_buffer(np.array(x, order="C").__dlpack__(), device, None)

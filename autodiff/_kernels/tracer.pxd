@@ -1,5 +1,6 @@
 from autodiff._kernels.pieces cimport Piece
 from autodiff._kernels.primitive cimport Primitive
+from autodiff._kernels.program cimport Step
 from autodiff._kernels.tape cimport Tape
 
 cdef enum:
@@ -41,23 +42,15 @@ cdef class BatchTrace(Trace):
     cdef object loop(self, Primitive primitive, list payloads, list batched, dict params)
 
 
-cdef class Var:
-    cdef readonly int id
-    cdef readonly tuple shape
-    cdef readonly object dtype
-    cdef readonly bint weak
-
-
 cdef class RecordTrace(Trace):
     cdef public list equations
     cdef public list guards
     cdef public object taken_out
     cdef public object detach
-    cdef int count
-
-    cdef Var new_var(self, object value, bint weak)
-    cdef Tracer handle(self, object value, Var var)
+    cdef list makers       # of each variable: its step, or None for an input
     cdef dict snapshots
+
+    cdef Tracer variable(self, object value, bint weak, Step maker)
     cdef object snapshot(self, object x)
     cdef object guard(self, Tracer t, str kind, object value)
 

@@ -4,6 +4,7 @@ from typing import Any, final
 import numpy as np
 
 from autodiff._kernels.primitive import Primitive, Shaped
+from autodiff._kernels.program import Step, Variable
 
 @final
 class Tracer:
@@ -150,44 +151,11 @@ class BatchTrace(Trace):
     def input(self, value: Any, weak: bool = ...) -> Any: ...
     def read(self, out: Any) -> tuple[Any, bool]: ...
 
-class Var:
-    def __init__(self, id: int, shape: tuple[int, ...], dtype: Any, weak: bool = ...) -> None: ...
-    @property
-    def id(self) -> int: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    @property
-    def weak(self) -> bool: ...
-    @property
-    def ndim(self) -> int: ...
-
 @final
 class View: ...
 
-class Equation:
-    primitive: Primitive
-    operands: tuple[Any, ...]
-    params: dict[str, Any]
-    outputs: tuple[Var, ...]
-    source: tuple[str, int, str] | None
-    region: tuple[Any, ...]
-    primal: int | None
-
-    def __init__(
-        self,
-        primitive: Primitive,
-        operands: tuple[Any, ...],
-        params: dict[str, Any] | None,
-        outputs: tuple[Var, ...],
-        source: tuple[str, int, str] | None = ...,
-        region: tuple[Any, ...] = ...,
-        primal: int | None = ...,
-    ) -> None: ...
-
 class Guard:
-    var: Var
+    var: Variable
     kind: str
     value: Any
     source: tuple[str, int, str] | None
@@ -195,7 +163,7 @@ class Guard:
 
     def __init__(
         self,
-        var: Var,
+        var: Variable,
         kind: str,
         value: Any,
         source: tuple[str, int, str] | None,
@@ -203,13 +171,13 @@ class Guard:
     ) -> None: ...
 
 class RecordTrace(Trace):
-    equations: list[Equation]
+    equations: list[Step]
     guards: list[Guard]
     taken_out: tuple[str, int, str] | None
     detach: Callable[[Any], Any] | None
 
     def input(self, value: Any, weak: bool = ...) -> Any: ...
-    def read(self, out: Any) -> tuple[Any, Var | None]: ...
+    def read(self, out: Any) -> tuple[Any, Variable | None]: ...
 
 def shape_of(x: Any) -> tuple[int, ...]: ...
 def ndim_of(x: Any) -> int: ...

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from autodiff._kernels.program import places_of
 from autodiff.lowering.program import Assumption, Program, Step, Variable
 from autodiff.primitives.indexing import ARRAY, complete
 
@@ -26,13 +27,14 @@ def with_bounds(program: Program) -> Program:
 
     Where one fails the function is run again as it is, and NumPy raises the IndexError.
     """
+    # Weak integers come from weak inputs.
+    if not any(v.weak for v in program.inputs) and not any(
+        len(program.steps[k].operands) > _FIRST_INDEX[program.steps[k].primitive.name]
+        for k in places_of(program.steps, _FIRST_INDEX)
+    ):
+        return program
     fixed = {v.number for v, _ in program.fixed}
-    count = 1 + max(
-        (v.number for v in (*program.inputs, *program.captured)),
-        default=-1,
-    )
-    for step in program.steps:
-        count = max(count, 1 + max(v.number for v in step.outputs))
+    count = program.end
     steps: list[Step] = []
     places = []
     guards: list[Assumption] = []

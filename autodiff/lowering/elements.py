@@ -97,17 +97,7 @@ class _Elements:
         self.replaced: dict[int, Any] = {}
         self.credit = 0
         self.steps: list[Step] = []
-        self.count = 1 + max(
-            (
-                v.number
-                for v in (
-                    *program.inputs,
-                    *program.captured,
-                    *(v for step in program.steps for v in step.outputs),
-                )
-            ),
-            default=-1,
-        )
+        self.count = program.end
         self.read = _read_by_element(program)
         # Arrays as they were recorded, though known by element: they need not be put together.
         self.plain: set[int] = set()

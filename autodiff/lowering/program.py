@@ -1,9 +1,8 @@
 """A program: one straight line of equations, with what goes in, what comes out and what it assumes.
 
-Recording leaves equations that refer to variables and to concrete values. A `Program` owns a copy
-of them in which every captured array is an input of its own, so that it can be printed, simplified,
-lowered and executed without looking at anything else. `Program.validate` is the executable
-specification of what a program is.
+Recording leaves steps that refer to variables and to concrete values. In a `Program` every captured
+array is an input of its own, so that it can be printed, simplified, lowered and executed without
+looking at anything else. `Program.validate` is the executable specification of what a program is.
 """
 
 from __future__ import annotations
@@ -14,108 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from autodiff._kernels.program import Step, Variable, end_of_numbers, with_captured
+
 __all__ = ["Assumption", "Program", "ProgramError", "Step", "Variable", "from_recording"]
 
 
 class ProgramError(ValueError):
     """A program breaks its specification; a bug in whatever made or changed it."""
-
-
-class Variable:
-    """A value of the program: defined once, by an input or by one step.
-
-    Attributes
-    ----------
-    number : int
-        Its name in print; unique in the program.
-    shape : tuple of int
-    dtype : numpy.dtype
-    weak : bool
-        A Python scalar, which gives way to any array's dtype in a promotion.
-    """
-
-    __slots__ = ("dtype", "number", "shape", "weak")
-
-    def __init__(self, number: int, shape: tuple[int, ...], dtype: Any, weak: bool = False):
-        self.number = number
-        self.shape = tuple(shape)
-        self.dtype = np.dtype(dtype)
-        self.weak = bool(weak)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        size = 1
-        for n in self.shape:
-            size *= n
-        return size
-
-    @property
-    def type_name(self) -> str:
-        """For example ``float64[3,2]``; a star marks a weak scalar."""
-        sizes = ",".join(map(str, self.shape))
-        return f"{self.dtype.name}[{sizes}]{'*' if self.weak else ''}"
-
-    def __repr__(self) -> str:
-        return f"v{self.number}"
-
-
-class Step:
-    """One application of a primitive: an equation whose variables belong to a program.
-
-    Attributes
-    ----------
-    primitive : Primitive
-    operands : tuple
-        `Variable` objects, or NumPy and Python scalars. Never arrays: those are captured.
-    params : dict
-        Static keyword arguments of the primitive.
-    outputs : tuple of Variable
-    source : tuple or None
-        ``(filename, line, function)`` of the user's code.
-    region : tuple
-        What it was recorded inside of, outermost first.
-    """
-
-    __slots__ = ("operands", "outputs", "params", "primal", "primitive", "region", "source")
-
-    def __init__(
-        self,
-        primitive: Any,
-        operands: Sequence[Any],
-        params: dict[str, Any] | None,
-        outputs: Sequence[Variable],
-        source: Any = None,
-        region: tuple = (),
-        primal: Any = None,
-    ):
-        self.primitive = primitive
-        self.operands = tuple(operands)
-        self.params = params or {}
-        self.outputs = tuple(outputs)
-        self.source = source
-        self.region = region
-        self.primal = primal
-
-    def with_operands(self, operands: Sequence[Any], primitive: Any = None) -> Step:
-        """The same step on other operands."""
-        return Step(
-            self.primitive if primitive is None else primitive,
-            operands,
-            self.params,
-            self.outputs,
-            self.source,
-            self.region,
-            self.primal,
-        )
-
-    def __repr__(self) -> str:
-        return _step_text(self)
 
 
 _KINDS = ("bool", "bounds", "int", "index", "shape", "float", "complex")
@@ -194,6 +98,11 @@ class Program:
         self.steps = tuple(steps)
         self.outputs = tuple(outputs)
         self.assumptions = tuple(assumptions)
+
+    @property
+    def end(self) -> int:
+        """The first number above those of its variables."""
+        return end_of_numbers((*self.inputs, *self.captured), self.steps)
 
     def but(self, **changed: Any) -> Program:
         """The same program, except for these attributes: ``program.but(outputs=...)``."""
@@ -354,7 +263,7 @@ def from_recording(
     Parameters
     ----------
     equations, guards
-        As the trace has them; an equation with a `body` is replaced by it.
+        As the trace has them.
     inputs : sequence
         The trace's variables of the arguments, in the order of a call.
     outputs : sequence
@@ -367,76 +276,17 @@ def from_recording(
     Program
         Not simplified. Captured arrays are one input each, however often they are used.
     """
-    count = 0
-    # The keys are the trace's own variables: their numbers are unique in it.
-    variables: dict[int, Variable] = {}
-    captured: dict[int, Variable] = {}
-    values: list[Any] = []
-
-    def variable(v: Any) -> Variable:
-        nonlocal count
-        made = variables.get(v.id)
-        if made is None:
-            made = variables[v.id] = Variable(count, v.shape, v.dtype, v.weak)
-            count += 1
-        return made
-
-    def operand(x: Any) -> Any:
-        nonlocal count
-        if isinstance(x, np.ndarray):
-            made = captured.get(id(x))
-            if made is None:
-                made = captured[id(x)] = Variable(count, x.shape, x.dtype)
-                count += 1
-                values.append(x)
-            return made
-        if hasattr(x, "id") and hasattr(x, "weak"):
-            return variable(x)
-        return x
-
-    starts = [variable(v) for v in inputs]
-    alive = [variable(v) for v, _ in live]
-    captured.update({id(array): v for v, (_, array) in zip(alive, live, strict=True)})
-    # A sweep's steps come from where the user wrote what they are the derivative of.
-    written = {v.id: e.source for e in equations for v in e.outputs}
-    steps: list[Step] = []
-    positions: list[int] = []
-    pending = list(reversed(list(equations)))
-    top = {id(e): k for k, e in enumerate(equations)}
-    while pending:
-        equation = pending.pop()
-        if id(equation) in top:
-            positions.append(len(steps))
-        steps.append(
-            Step(
-                equation.primitive,
-                [operand(x) for x in equation.operands],
-                equation.params,
-                [variable(v) for v in equation.outputs],
-                written.get(equation.primal) or equation.source,
-                tuple(equation.region or ()),
-                equation.primal,
-            )
-        )
-    positions.append(len(steps))
-    assumptions = [
-        Assumption(
-            variable(g.var),
-            g.kind,
-            g.value,
-            g.source,
-            positions[min(g.position, len(positions) - 1)],
-        )
-        for g in guards
-    ]
-    results = [variable(y) if hasattr(y, "id") and hasattr(y, "weak") else y for y in outputs]
+    alive = [v for v, _ in live]
+    known = {id(array): v for v, array in live}
+    given = [v for v in (*inputs, *alive, *outputs) if type(v) is Variable]
+    steps, arrays = with_captured(equations, known, end_of_numbers(given, equations))
     return Program(
-        starts,
-        list(captured.values()),
-        [*(array for _, array in live), *values],
+        inputs,
+        [*alive, *(known[id(array)] for array in arrays)],
+        [*(array for _, array in live), *arrays],
         steps,
-        results,
-        assumptions,
+        outputs,
+        [Assumption(g.var, g.kind, g.value, g.source, g.position) for g in guards],
         len(alive),
     )
 

@@ -7,12 +7,13 @@ product where its factor is provably finite (or its other operand provably not z
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from itertools import accumulate, compress
 from typing import Any
 
 import numpy as np
 
+from autodiff._kernels.program import needed, rewritten, scalar_key, taken_once
 from autodiff.lowering.program import Assumption, Program, Step, Variable
 
 __all__ = [
@@ -45,6 +46,8 @@ def with_open_gates(program: Program, seeded: bool = False) -> Program:
     A gated product looks for zero rows, since what they meet may be infinite on a branch that was
     not taken. Without a ``where``, a maximum, a mask or an index before it there is no such branch.
     """
+    if not any("gate" in step.params for step in program.steps):
+        return program
     chosen = {v.number for v in program.inputs} if seeded else set()
     kept: list[Step] = []
     for step in program.steps:
@@ -72,77 +75,48 @@ def with_open_gates(program: Program, seeded: bool = False) -> Program:
 
 def useful(program: Program) -> Program:
     """`program` without the steps and captured arrays on which no output and no guard depends."""
-    needed = {v.number for v in program.results}
-    kept: list[Step] = []
-    keep = [False] * len(program.steps)
-    for k in range(len(program.steps) - 1, -1, -1):
-        step = program.steps[k]
-        if any(v.number in needed for v in step.outputs):
-            keep[k] = True
-            needed.update(x.number for x in step.operands if isinstance(x, Variable))
-    places = []
-    for k, step in enumerate(program.steps):
-        places.append(len(kept))
-        if keep[k]:
-            kept.append(step)
-    places.append(len(kept))
+    keep, numbers = needed(program.steps, program.results, program.end)
     captured = [
         (v, array)
         for v, array in zip(program.captured, program.values, strict=True)
-        if v.number in needed
+        if numbers[v.number]
     ]
     return Program(
         program.inputs,
         [v for v, _ in captured],
         [array for _, array in captured],
-        kept,
+        list(compress(program.steps, keep)),
         program.outputs,
-        [_moved(guard, guard.variable, places[guard.position]) for guard in program.assumptions],
-        sum(v.number in needed for v in program.captured[: program.live]),
+        _among(keep, program.assumptions),
+        sum(numbers[v.number] for v in program.captured[: program.live]),
     )
 
 
 def shared(program: Program) -> Program:
     """`program` in which equal steps on equal operands are taken once."""
-    known: dict[Hashable, tuple[Variable, ...]] = {}
-    replaced: dict[int, Variable] = {}
-
-    def current(x: Any) -> Any:
-        return replaced.get(x.number, x) if isinstance(x, Variable) else x
-
-    kept: list[Step] = []
-    places = []
-    for step in program.steps:
-        places.append(len(kept))
-        operands = tuple(current(x) for x in step.operands)
-        key = _step_key(step, operands)
-        before = None if key is None else known.get(key)
-        if before is None:
-            kept.append(step if operands == step.operands else step.with_operands(operands))
-            if key is not None:
-                known[key] = step.outputs
-        else:
-            for v, w in zip(step.outputs, before, strict=True):
-                replaced[v.number] = w
-    places.append(len(kept))
+    kept, keep, replaced = taken_once(program.steps)
     guards: list[Assumption] = []
     seen: set[Hashable] = set()
-    for guard in program.assumptions:
-        v = current(guard.variable)
-        key = (v.number, guard.kind, _scalar_key(guard.value))
+    for guard in _among(keep, program.assumptions):
+        v = replaced.get(guard.variable, guard.variable)
+        key = (v, guard.kind, scalar_key(guard.value))
         # A loop condition that is asked for twice assumes nothing new.
         if key not in seen:
             seen.add(key)
-            guards.append(_moved(guard, v, places[guard.position]))
-    return Program(
-        program.inputs,
-        program.captured,
-        program.values,
-        kept,
-        [current(y) for y in program.outputs],
-        guards,
-        program.live,
+            guards.append(_moved(guard, v, guard.position))
+    return program.but(
+        steps=kept,
+        outputs=[replaced.get(y, y) if isinstance(y, Variable) else y for y in program.outputs],
+        assumptions=guards,
     )
+
+
+def _among(keep: bytes, guards: Sequence[Assumption]) -> list[Assumption]:
+    """Guards at their places among the steps that are kept."""
+    if not guards:
+        return []
+    places = [0, *accumulate(keep)]
+    return [_moved(guard, guard.variable, places[guard.position]) for guard in guards]
 
 
 def with_each_array_once(program: Program) -> Program:
@@ -241,23 +215,15 @@ def with_algebra(program: Program) -> Program:
     - ``x ** e`` for a constant e of 0, 1, 2, 1/2 or -1.
     """
     algebra = _Algebra(program)
-    kept: list[Step] = []
-    places = []
-    for step in program.steps:
-        places.append(len(kept))
-        made = algebra.of(step)
-        if made is not None:
-            kept.append(made)
-    places.append(len(kept))
-    current = algebra.current
-    return Program(
-        program.inputs,
-        program.captured,
-        program.values,
-        kept,
-        [current(y) for y in program.outputs],
-        [_moved(g, current(g.variable), places[g.position]) for g in program.assumptions],
-        program.live,
+    replaced = algebra.replaced
+    kept, keep = rewritten(program.steps, _ASKED, algebra.constants, replaced, algebra.of)
+    return program.but(
+        steps=kept,
+        outputs=[replaced.get(y, y) if isinstance(y, Variable) else y for y in program.outputs],
+        assumptions=[
+            _moved(guard, replaced.get(guard.variable, guard.variable), guard.position)
+            for guard in _among(keep, program.assumptions)
+        ],
     )
 
 
@@ -265,47 +231,42 @@ class _Algebra:
     """What is known of the variables, step by step, and what follows for the next step."""
 
     def __init__(self, program: Program):
-        self.finite = {v.number for v in program.inputs + program.captured if v.dtype.kind in "biu"}
+        self.finite: set[Variable] = set()
         # Variables all of whose elements are one number, as a scalar of their dtype.
-        self.constants: dict[int, Any] = {}
-        self.replaced: dict[int, Variable] = {}
-
-    def current(self, x: Any) -> Any:
-        """The variable that stands for `x` now."""
-        return self.replaced.get(x.number, x) if isinstance(x, Variable) else x
+        self.constants: dict[Variable, Any] = {}
+        self.replaced: dict[Variable, Variable] = {}
 
     def constant(self, x: Any) -> Any:
         """The number of which `x` consists, or None."""
-        return self.constants.get(x.number) if isinstance(x, Variable) else x
+        return self.constants.get(x) if isinstance(x, Variable) else x
 
     def is_finite(self, x: Any) -> bool:
         """Whether `x` is finite whatever the inputs are."""
+        if isinstance(x, Variable) and x.dtype.kind in "biu":
+            return True
         value = self.constant(x)
         if value is None:
-            return isinstance(x, Variable) and x.number in self.finite
+            return isinstance(x, Variable) and x in self.finite
         return bool(np.isfinite(value))
 
     def of(self, step: Step) -> Step | None:
         """The step that takes the place of this one; None where an earlier variable does."""
-        operands = tuple(self.current(x) for x in step.operands)
-        if operands != step.operands:
-            step = step.with_operands(operands)
-        y = step.outputs[0] if len(step.outputs) == 1 else None
-        if y is not None:
-            made = self.simpler(step, step.primitive.name, step.operands, y)
-            if isinstance(made, Variable):
-                self.replaced[y.number] = made
-                return None
-            if made is not None:
-                step = made
-            if step.primitive.name == "broadcast_to":
-                number = self.constant(step.operands[0])
-                if number is not None and not y.weak:
-                    self.constants[y.number] = np.asarray(number, y.dtype)[()]
-        if all(v.dtype.kind in "biu" for v in step.outputs) or (
-            step.primitive.name in _KEEPS_FINITE and all(self.is_finite(x) for x in step.operands)
-        ):
-            self.finite.update(v.number for v in step.outputs)
+        if len(step.outputs) != 1:
+            return step
+        (y,) = step.outputs
+        made = self.simpler(step, step.primitive.name, step.operands, y)
+        if isinstance(made, Variable):
+            self.replaced[y] = made
+            return None
+        if made is not None:
+            step = made
+        name = step.primitive.name
+        if name == "broadcast_to":
+            number = self.constant(step.operands[0])
+            if number is not None and not y.weak:
+                self.constants[y] = np.asarray(number, y.dtype)[()]
+        if name in _KEEPS_FINITE and all(self.is_finite(x) for x in step.operands):
+            self.finite.add(y)
         return step
 
     def simpler(self, step: Step, name: str, operands: tuple, y: Variable) -> Any:
@@ -332,7 +293,7 @@ class _Algebra:
             if condition is not None:
                 branch = operands[1] if condition else operands[2]
                 return branch if _stands_for(branch, y) else None
-        if name in ("power", "power_operator", "float_power"):
+        if name in _POWERS:
             return self.power(step, name, operands, y)
         return None
 
@@ -397,6 +358,7 @@ def _stands_for(x: Any, y: Variable) -> bool:
 
 
 # Done here where all operands are constants: one rounding, the same everywhere.
+_POWERS = frozenset("power power_operator float_power".split())
 _FOLDED = frozenset(
     "add subtract multiply divide negative absolute square sqrt reciprocal scale select maximum "
     "minimum equal not_equal less less_equal greater greater_equal sign".split()
@@ -407,6 +369,16 @@ _KEEPS_FINITE = frozenset(
     "real imag conjugate maximum minimum floor ceil rint trunc".split()
 )
 
+# When a step is worth looking at: with constants alone, with one among its operands, always.
+_ASKED = {
+    **dict.fromkeys(_FOLDED, 1),
+    "multiply": 2,
+    "divide": 2,
+    **dict.fromkeys(_POWERS, 2),
+    **dict.fromkeys(_KEEPS_FINITE, 3),
+    "scale": 3,
+}
+
 
 def _primitive(name: str) -> Any:
     from autodiff._kernels.primitive import primitive_named
@@ -416,44 +388,3 @@ def _primitive(name: str) -> Any:
 
 def _moved(guard: Assumption, variable: Variable, position: int) -> Assumption:
     return Assumption(variable, guard.kind, guard.value, guard.source, position)
-
-
-def _scalar_key(x: Any) -> Hashable:
-    """Equal for scalars that no operation can tell apart: 0.0 is not -0.0, 1 is not 1.0."""
-    if isinstance(x, (np.generic, np.ndarray)):
-        return ("numpy", x.dtype.str, x.shape, x.tobytes())
-    if type(x) is float:
-        return ("float", "nan" if math.isnan(x) else x, math.copysign(1.0, x))
-    if type(x) is complex:
-        return ("complex", _scalar_key(x.real), _scalar_key(x.imag))
-    return (type(x).__name__, x)
-
-
-def _param_key(x: Any) -> Hashable:
-    if isinstance(x, np.ndarray):
-        return ("array", x.shape, x.dtype.str, x.tobytes())
-    if isinstance(x, (list, tuple)):
-        return (type(x).__name__, *(_param_key(item) for item in x))
-    if isinstance(x, slice):
-        return ("slice", x.start, x.stop, x.step)
-    if isinstance(x, (float, complex, np.generic)):
-        return _scalar_key(x)
-    return (type(x).__name__, x)
-
-
-def _step_key(step: Step, operands: tuple) -> Hashable | None:
-    """None where the step cannot be compared, or may differ each time (a user's primitive)."""
-    if getattr(step.primitive, "cut", None):
-        return None
-    params = step.params
-    try:
-        key = (
-            id(step.primitive),
-            # Variables by number; a scalar's key is a tuple.
-            *[x.number if type(x) is Variable else _scalar_key(x) for x in operands],
-            *[(k, _param_key(params[k])) for k in (sorted(params) if params else ())],
-        )
-        hash(key)
-    except TypeError:
-        return None
-    return key

@@ -204,11 +204,7 @@ def computed(program: Program) -> Program:
     """`program` with variables for all outputs: constants among them are captured."""
     captured, values = list(program.captured), list(program.values)
     outputs = []
-    count = 1 + max(
-        (v.number for v in (*program.inputs, *captured)),
-        default=-1,
-    )
-    count = max([count, *(1 + v.number for step in program.steps for v in step.outputs)])
+    count = program.end
     for y in program.outputs:
         if not isinstance(y, Variable):
             array = np.array(y)

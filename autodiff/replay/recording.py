@@ -373,7 +373,7 @@ def _record_call(
         if id(array) not in live and array.dtype.kind in "biufc":
             handle = trace.input(array.view(), False)
             live[id(array)] = (handle, array)
-            fetches[_variable(trace, handle).id] = fetch
+            fetches[_variable(trace, handle).number] = fetch
     listener = DrawsRecorder(
         lambda sample: trace.input(sample, type(sample) in _WEAK),
         [receiver, *others, *(x for _, x, _ in places)],
@@ -415,12 +415,12 @@ def _record_call(
         if isinstance(x, np.ndarray) and not contents[id(x)].holds(x):
             return left(None, ("changes", place.label))
     alive = [(_variable(trace, handle), array) for handle, array in live.values()]
-    drawn = {_variable(trace, handle).id: k for k, handle in listener.samples.items()}
+    drawn = {_variable(trace, handle).number: k for k, handle in listener.samples.items()}
     samples = [
         (_variable(trace, handle), np.asarray(trace.read(handle)[0]))
         for handle in listener.samples.values()
     ]
-    numbers = {id(array): var.id for var, array in (*alive, *samples)}
+    numbers = {id(array): var.number for var, array in (*alive, *samples)}
     program = from_recording(
         equations,
         trace.guards,

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from autodiff._kernels.program import param_key, scalar_key
 from autodiff.lowering.program import Assumption, Program, Step, Variable, uncompilable
-from autodiff.lowering.simplify import _param_key, _scalar_key
 from autodiff.primitives.indexing import ARRAY, complete
 
 __all__ = ["FIRST_INDEX", "Repeats", "Run"]
@@ -193,7 +193,7 @@ class Repeats:
         params = step.params
         name = step.primitive.name
         if name not in FIRST_INDEX:
-            return tuple((key, _param_key(params[key])) for key in sorted(params))
+            return tuple((key, param_key(params[key])) for key in sorted(params))
         x = step.operands[0]
         shape = params["shape"] if name == "scatter" else getattr(x, "shape", ())
         entries = complete(params["index"], len(shape))
@@ -213,7 +213,7 @@ class Repeats:
                 made.append(entry)
             axis += 1
         self.indices[k] = (entries, shape)
-        rest = tuple((key, _param_key(params[key])) for key in sorted(params) if key != "index")
+        rest = tuple((key, param_key(params[key])) for key in sorted(params) if key != "index")
         return (tuple(made), rest)
 
     # -------------------------------------------------------------------------------- finding
@@ -311,7 +311,7 @@ class Repeats:
         for slot in np.flatnonzero(run.codes < 0).tolist():
             column = run.operands[:, slot]
             if column[0] == -1:
-                if _repeats([_scalar_key(x) for x in self.scalars(run, slot)]):
+                if _repeats([scalar_key(x) for x in self.scalars(run, slot)]):
                     return False
             elif (column != column[0]).any():
                 step = np.diff(column)
@@ -353,7 +353,7 @@ class Repeats:
                     return False
             elif not isinstance(x, np.generic):
                 scalars = self.scalars(run, slot)
-                if any(_scalar_key(y) != _scalar_key(x) for y in scalars):
+                if any(scalar_key(y) != scalar_key(x) for y in scalars):
                     return False
         return True
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from autodiff._kernels.program import param_key, scalar_key
 from autodiff.lowering.program import Assumption, Program, Step, Variable
-from autodiff.lowering.simplify import _param_key, _scalar_key, useful
+from autodiff.lowering.simplify import useful
 from autodiff.primitives.indexing import ARRAY
 from autodiff.replay.repeats import FIRST_INDEX, Repeats, Run
 
@@ -304,7 +305,7 @@ class _Rolling(Repeats):
             if code < 0:
                 if first == -1:
                     scalars = self.scalars(run, slot)
-                    if len({_scalar_key(x) for x in scalars}) == 1:
+                    if len({scalar_key(x) for x in scalars}) == 1:
                         reads[slot] = scalars[0]
                     else:
                         table = self._table(run, np.array(scalars))
@@ -476,8 +477,8 @@ class _Rolling(Repeats):
         key += [
             (
                 id(step.primitive),
-                tuple(x.number if type(x) is Variable else _scalar_key(x) for x in step.operands),
-                tuple((k, _param_key(step.params[k])) for k in sorted(step.params)),
+                tuple(x.number if type(x) is Variable else scalar_key(x) for x in step.operands),
+                tuple((k, param_key(step.params[k])) for k in sorted(step.params)),
                 tuple((v.shape, v.dtype.char) for v in step.outputs),
             )
             for step in body.steps

@@ -1,46 +1,4 @@
-# The recording trace: variables, equations, guards.
-
-
-cdef class Var:
-    """A value in a recording: what its equation computes, by shape and dtype."""
-
-    def __init__(self, int id, tuple shape, dtype, bint weak=False):
-        self.id = id
-        self.shape = shape
-        self.dtype = dtype
-        self.weak = weak
-
-    @property
-    def ndim(self):
-        return len(self.shape)
-
-    def __repr__(self):
-        return f"%{self.id}:{self.dtype}{list(self.shape)}"
-
-
-cdef class Equation:
-    """One recorded application of a primitive."""
-
-    cdef public Primitive primitive
-    cdef public tuple operands
-    cdef public dict params
-    cdef public tuple outputs
-    cdef public object source
-    cdef public tuple region
-    cdef public object primal
-
-    def __init__(self, Primitive primitive, tuple operands, dict params, tuple outputs,
-                 source=None, tuple region=(), primal=None):
-        self.primitive = primitive
-        self.operands = operands
-        self.params = params
-        self.outputs = outputs
-        self.source = source
-        self.region = region
-        self.primal = primal
-
-    def __repr__(self):
-        return f"{', '.join(map(repr, self.outputs))} = {self.primitive.name}{self.operands}"
+# The recording trace: what becomes the steps of a program, and guards.
 
 
 cdef class Guard:
@@ -88,21 +46,9 @@ cdef tuple current_region():
     return regions.get(PyThread_get_thread_ident(), ()) if regions else ()
 
 
-cdef object primal_of_sweep():
-    """The variable of the primal value whose node a sweep is at, None outside of sweeps."""
-    cdef int primal = tapes.swept_primal()
-    return primal if primal >= 0 else None
-
-
 cdef object source_position():
     """Return (file, line, function) of the innermost frame outside this package."""
-    frame = sys._getframe(0)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not (name == "autodiff" or name.startswith("autodiff.")) or name == "autodiff.__main__":
-            return (frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-        frame = frame.f_back
-    return None
+    return programs.source_here()
 
 
 cdef class RecordTrace(Trace):
@@ -114,25 +60,23 @@ cdef class RecordTrace(Trace):
         self.guards = []
         self.taken_out = None
         self.detach = None
-        self.count = 0
+        self.makers = []
         self.snapshots = {}
 
-    cdef Var new_var(self, object value, bint weak):
-        cdef Var var = Var(self.count, shape_of(value), dtype_of(value), weak)
-        self.count += 1
-        return var
-
-    cdef Tracer handle(self, object value, Var var):
-        cdef Tracer t = wrap(self, value, var.id, var.weak)
-        t.tangent = var
+    cdef Tracer variable(self, object value, bint weak, Step maker):
+        """A handle of a new variable."""
+        cdef int number = <int> len(self.makers)
+        cdef Tracer t = wrap(self, value, number, weak)
+        t.tangent = programs.new_variable(number, shape_of(value), dtype_of(value), weak)
+        self.makers.append(maker)
         return t
 
     def input(self, value, bint weak=False):
-        """Return a handle for an input; its `Var` is `read(handle)[1]`."""
-        return self.handle(value, self.new_var(value, weak))
+        """Return a handle for an input; its variable is `read(handle)[1]`."""
+        return self.variable(value, weak, None)
 
     def read(self, out):
-        """Return (payload, Var or None) of a result."""
+        """Return (payload, variable or None) of a result."""
         cdef Tracer t
         if type(out) is Tracer:
             t = <Tracer> out
@@ -153,8 +97,8 @@ cdef class RecordTrace(Trace):
         cdef list outputs
         cdef object x, y
         cdef Tracer t
-        cdef Equation equation
-        cdef bint weak
+        cdef Step step
+        cdef int primal
         for x in operands:
             if type(x) is Tracer:
                 t = <Tracer> x
@@ -171,19 +115,30 @@ cdef class RecordTrace(Trace):
             payloads.append(x)
             names.append(self.snapshot(x) if isinstance(x, np_ndarray) else x)
         y = dispatch(primitive, tuple(payloads), params)
-        if primitive.multiple:
-            outputs = [self.handle(x, self.new_var(x, False)) for x in y]
+        step = Step.__new__(Step)
+        step.primitive = primitive
+        step.operands = tuple(names)
+        step.params = params
+        step.region = current_region()
+        # What a sweep does comes from where the user wrote what it is the derivative of.
+        primal = tapes.swept_primal()
+        if primal >= 0:
+            step.primal = primal
+        if 0 <= primal < len(self.makers) and self.makers[primal] is not None:
+            programs.place_like(step, <Step> self.makers[primal])
         else:
-            weak = isinstance(primitive, Elementwise) and all_weak(operands)
-            if weak and isinstance(y, np_generic):
-                y = y.item()
-            outputs = [self.handle(y, self.new_var(y, weak))]
-        equation = Equation(primitive, tuple(names), params,
-                            tuple([(<Tracer> x).tangent for x in outputs]),
-                            source_position(), current_region(),
-                            primal_of_sweep())
-        self.equations.append(equation)
-        return tuple(outputs) if primitive.multiple else outputs[0]
+            programs.place_here(step)
+        self.equations.append(step)
+        if primitive.multiple:
+            outputs = [self.variable(x, False, step) for x in y]
+            step.outputs = tuple([(<Tracer> x).tangent for x in outputs])
+            return tuple(outputs)
+        if isinstance(primitive, Elementwise) and all_weak(operands):
+            t = self.variable(y.item() if isinstance(y, np_generic) else y, True, step)
+        else:
+            t = self.variable(y, False, step)
+        step.outputs = (t.tangent,)
+        return t
 
     cdef object snapshot(self, object x):
         """An array as it is now, for an equation: itself where replays fetch it, else a copy."""
