@@ -434,11 +434,16 @@ def default_rng(seed: Any = None) -> Any:
     >>> autodiff.grad(lambda scale: rng.exponential(scale, 3).sum())(2.0).round(3)
     np.float64(1.719)
     """
-    made = np.random.default_rng(seed)
+    # NumPy's making of it is no making behind a recording's back.
+    recorder, listening.recorder = listening.recorder, None
+    try:
+        made = np.random.default_rng(seed)
+    finally:
+        listening.recorder = recorder
     if type(made) is not Generator:
         made = Generator(made.bit_generator)
-    if listening.recorder is not None:
-        listening.recorder.made(made, seed)
+    if recorder is not None:
+        recorder.made(made, seed)
     return made
 
 

@@ -10,12 +10,16 @@ states, and cannot be replayed.
 from __future__ import annotations
 
 import contextlib
+import dis
 import functools
+import random
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.random import bit_generator
 
 from autodiff import trees
 from autodiff._kernels.tracer import Tracer, trace_of
@@ -25,10 +29,18 @@ from autodiff.replay.programs import example
 __all__ = ["SOURCES", "Draws", "DrawsRecorder", "listened", "put_back", "state_of"]
 
 # Whose bits a function may draw behind the recording's back.
-SOURCES = (np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+SOURCES = (
+    np.random.Generator,
+    np.random.RandomState,
+    np.random.BitGenerator,
+    random.Random,
+)
 
 # What a replay cannot do in the place of f, because it gives or takes more than numbers.
 _UNSEEN = frozenset("bytes get_state set_state spawn shuffle".split())
+
+_BEHIND = "numpy.random, where autodiff.numpy.random would be seen"
+_BEHIND_PYTHON = "Python's random, where autodiff.numpy.random would be seen"
 
 # A speculative call takes generators back: two of them must not be at it together.
 _speculation = threading.RLock()
@@ -36,7 +48,7 @@ _speculation = threading.RLock()
 
 def _bits(source: Any) -> Any:
     """The generator of bits below a generator."""
-    if isinstance(source, np.random.BitGenerator):
+    if isinstance(source, (np.random.BitGenerator, random.Random)):
         return source
     return source._bit_generator
 
@@ -45,6 +57,8 @@ def state_of(source: Any) -> Any:
     """Return where a generator is."""
     if isinstance(source, np.random.RandomState):
         return np.random.RandomState.get_state(source, legacy=False)
+    if isinstance(source, random.Random):
+        return source.getstate()
     return _bits(source).state
 
 
@@ -52,6 +66,8 @@ def put_back(source: Any, state: Any) -> None:
     """Take a generator to where it was."""
     if isinstance(source, np.random.RandomState):
         np.random.RandomState.set_state(source, state)
+    elif isinstance(source, random.Random):
+        source.setstate(state)
     else:
         _bits(source).state = state
 
@@ -59,6 +75,8 @@ def put_back(source: Any, state: Any) -> None:
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
+    if isinstance(a, tuple):
+        return bool(a == b)
     return bool(np.array_equal(a, b))
 
 
@@ -164,7 +182,9 @@ class DrawsRecorder:
             if isinstance(x, Tracer):
                 continue
             x = x if isinstance(x, SOURCES) else getattr(x, "__self__", None)
-            if isinstance(x, SOURCES):
+            if isinstance(x, random.SystemRandom):
+                self._refuse(_BEHIND_PYTHON)
+            elif isinstance(x, SOURCES):
                 self._sources.setdefault(id(_bits(x)), x)
         self._before = {key: state_of(x) for key, x in self._sources.items()}
         # As the last draw through us has left them.
@@ -189,7 +209,7 @@ class DrawsRecorder:
                 "autodiff.numpy.random.default_rng"
             )
         elif not _equal(state_of(self._sources[key]), self._known[key]):
-            self._refuse("numpy.random, where autodiff.numpy.random would be seen")
+            self._refuse(_BEHIND)
         if name in _UNSEEN or kwargs.get("out") is not None:
             self._refuse(f"autodiff.numpy.random by {name}(), which changes what it is given")
         # As they are now: f may write into its arrays later.
@@ -230,7 +250,7 @@ class DrawsRecorder:
         """Look once more whether something was drawn behind our back."""
         for key, x in self._sources.items():
             if not _equal(state_of(x), self._known[key]):
-                self._refuse("numpy.random, where autodiff.numpy.random would be seen")
+                self._refuse(_BEHIND_PYTHON if isinstance(x, random.Random) else _BEHIND)
 
     def rewind(self) -> None:
         """Take the generators back to where they were before the recording."""
@@ -241,6 +261,10 @@ class DrawsRecorder:
     def draws(self, used: Sequence[int]) -> Draws | None:
         """What a replay has to draw, None for nothing."""
         return Draws(self.calls, used) if self.calls else None
+
+    def unseeded(self) -> None:
+        """Take note that NumPy has made a generator of the system's randomness for f."""
+        self._refuse(f"a generator that it makes without a seed by {_BEHIND}")
 
     def _refuse(self, what: str) -> None:
         if self.unseen is None:
@@ -284,9 +308,41 @@ def _number(x: Tracer) -> Any:
 @contextlib.contextmanager
 def listened(recorder: DrawsRecorder) -> Iterator[None]:
     """Let a recording listen to what this thread draws."""
+    _watch_entropy()
     before = listening.recorder
     listening.recorder = recorder
     try:
         yield
     finally:
         listening.recorder = before
+
+
+def _watch_entropy() -> None:
+    """Let recordings hear of generators that plain NumPy makes without a seed.
+
+    No state tells: they are new. But all of them ask one function for the system's randomness.
+    """
+    own = getattr(bit_generator, "randbits", None)
+    if own is None or isinstance(own, _Entropy):
+        return
+    setattr(bit_generator, "randbits", _Entropy(own))  # noqa: B010
+
+
+class _Entropy:
+    """The function that new generators ask for randomness, heard by recordings."""
+
+    def __init__(self, own: Callable[[int], int]):
+        self._own = own
+
+    def __call__(self, count: int) -> int:
+        if listening.recorder is not None and not _is_seeded_later(sys._getframe(1)):
+            listening.recorder.unseeded()
+        return self._own(count)
+
+
+def _is_seeded_later(frame: Any) -> bool:
+    """Whether a frame calls ``RandomState(seed)``, which is first made without the seed."""
+    if "RandomState" not in frame.f_code.co_names:
+        return False
+    call = next(i for i in dis.get_instructions(frame.f_code) if i.offset == frame.f_lasti)
+    return call.opname == "CALL" and bool(call.arg)

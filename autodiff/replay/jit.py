@@ -103,7 +103,7 @@ def jit(
     ReplayWarning
         Once, where ``f`` runs eagerly after all: its program is too long for XLA's compiler, it has
         too many paths, it takes a float out of a traced value, it draws through plain
-        `numpy.random`, it changes outer values that it reads, or reads more of them than can be
+        `numpy.random` or Python's `random`, it changes outer values that it reads, or reads more of them than can be
         watched.
 
     Notes
@@ -111,9 +111,8 @@ def jit(
     Outer names that ``f`` and the Python functions it calls read are watched: numbers and strings
     by value, functions by identity, arrays that are operands are read anew at each call, so that
     both rebinding and writing into them count; other arrays are compared with what they held. What
-    C code, files and clocks provide is not seen: it stays what it was when ``f`` was recorded. So
-    do the draws of a generator that ``f`` makes by plain NumPy's ``default_rng()``; those of
-    `autodiff.numpy.random` are fresh at each call.
+    C code, files, the environment and clocks provide is not seen: it stays what it was when ``f``
+    was recorded. Draws of `autodiff.numpy.random` are fresh at each call.
 
     A replay does not warn, whatever `numpy.errstate` says, and where NumPy raises LinAlgError it
     gives NaN.

@@ -15,21 +15,20 @@ one is one of:
   by content.
 
 What reaches further than can be followed is not replayed at all: `Incomplete`. What is not seen:
-values that C code, ``getattr`` with a computed name, files and clocks provide; they are what they
-were when the function was recorded.
+values that C code, files, the environment and clocks provide; they are what they were when the
+function was recorded.
 """
 
 from __future__ import annotations
 
 import array
-import collections
-import dis
+import contextvars
 import enum
 import functools
-import hashlib
 import inspect
-import operator
+import io
 import os
+import random
 import sys
 import sysconfig
 import types
@@ -39,20 +38,31 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.xla.memory import same_bytes
+from autodiff.replay.bytecode import CALLED, COMPARED, chains, imports
+from autodiff.replay.kept import (
+    CONTAINERS,
+    DEEPEST,
+    MAPPINGS,
+    PLAIN,
+    Bytes,
+    Held,
+    Members,
+    Same,
+    is_plain,
+    is_snapped,
+)
 
-__all__ = ["Content", "Incomplete", "Names", "Place", "outer_names"]
+__all__ = ["Incomplete", "Place", "outer_names"]
 
-# Arrays of at most so many bytes are compared with a copy, larger ones with a hash.
-KEPT_BYTES = 256 * 1024 * 1024
-# Up to so many bytes, bytes objects are compared faster than memory is.
-SMALL_BYTES = 4 * 1024
 _MOST_PLACES = 5_000
-_DEEPEST = 12
 
-_PLAIN = (int, float, complex, bool, str, bytes, type(None), np.generic, type(Ellipsis))
-_CONTAINERS = (list, dict, tuple, collections.deque)
-_RANDOM = (np.random.Generator, np.random.RandomState, np.random.BitGenerator)
+_RANDOM = (
+    np.random.Generator,
+    np.random.RandomState,
+    np.random.BitGenerator,
+    np.random.SeedSequence,
+    random.Random,
+)
 _OPAQUE_PACKAGES = frozenset(
     "autodiff numpy scipy jax jaxlib torch builtins functools itertools math cmath operator "
     "collections contextlib dataclasses typing warnings threading inspect types".split()
@@ -63,6 +73,10 @@ _OF_SHAPE = frozenset("shape ndim dtype size T mT transpose reshape ravel nbytes
 
 # Methods of a container that give nothing back.
 _WRITING = frozenset("append extend insert add update clear appendleft extendleft".split())
+
+
+# Give every name there is, or run what nobody has seen.
+_EVERYTHING = frozenset("globals eval exec".split())
 
 
 class Incomplete(Exception):
@@ -84,22 +98,6 @@ class Place:
 
     def __repr__(self) -> str:
         return f"<{self.label}>"
-
-
-class Names:
-    """The outer names of one recorded path: what is checked before it runs, what is fetched.
-
-    Attributes
-    ----------
-    check : callable
-        No arguments; True where every guarded name is what it was.
-    live : list of callable
-        How to fetch each of the program's live captured arrays.
-    """
-
-    def __init__(self) -> None:
-        self.check: Callable[[], bool] = lambda: True
-        self.live: list[Callable[[], Any]] = []
 
 
 def outer_names(
@@ -132,7 +130,7 @@ def outer_names(
     walk = _Walk()
     pending = [(function, receiver)]
     for x in others:
-        if x is not receiver and not _is_plain(x):
+        if x is not receiver and not is_plain(x):
             walk.value(walk.receiver_root(x), "an argument", x, pending)
     walk.functions(pending)
     return list(walk.found.values())
@@ -206,12 +204,13 @@ class _Walk:
                 given = [_cell(cell) for cell in f.__closure__ or ()]
                 pending += [(x, None) for x in given if callable(x)]
                 continue
-            self.code(f.__code__, f, receiver, pending)
-            for k, x in enumerate(f.__defaults__ or ()):
-                self.value(f"{self.root(f)}.__defaults__[{k}]", "a default", x, pending)
-            for name, x in (f.__kwdefaults__ or {}).items():
-                place = f"{self.root(f)}.__kwdefaults__[{name!r}]"
-                self.value(place, f"default of {name}", x, pending)
+            # Tools that load a changed file again put new code into the functions that are there.
+            self.identity(f"{self.root(f)}.__code__", f"{f.__name__}'s code", f.__code__)
+            self.code(f.__code__, f, receiver, pending, {})
+            for name in ("__defaults__", "__kwdefaults__"):
+                given = getattr(f, name)
+                if given:
+                    self.value(f"{self.root(f)}.{name}", f"{f.__name__}.{name}", given, pending)
 
     def code(
         self,
@@ -219,6 +218,7 @@ class _Walk:
         f: types.FunctionType,
         receiver: Any,
         pending: list,
+        imported: dict[str, tuple[str, tuple[str, ...]]],
     ) -> None:
         cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
         # Functions inside of f know its first argument by the same name.
@@ -231,9 +231,12 @@ class _Walk:
                         place = f"{self.root(parent)}.__dict__[{name!r}]"
                         self.identity(place, f"{parent.__name__}.{name}", thing)
                         pending.append((thing, receiver))
-        reads = _chains(code)
+        imported = {**imported, **imports(code, f.__globals__.get("__package__"))}
+        reads = chains(code)
         for kind, name, attributes, used in reads:
             if kind == "global":
+                if name in _EVERYTHING and name not in f.__globals__:
+                    raise Incomplete(f"{f.__name__} calls {name}()")
                 if name not in f.__globals__:
                     # One of Python's own names, as long as nobody defines it.
                     place = f"({name!r} in {self.root(f.__globals__)})"
@@ -243,9 +246,11 @@ class _Walk:
                 value = f.__globals__[name]
             elif kind == "cell" and name in cells:
                 value = _cell(cells[name])
-                if value is _UNBOUND:
-                    continue
                 base = f"{self.root(cells[name])}.cell_contents"
+                if value is _UNBOUND:
+                    self.scope["empty"] = _is_empty
+                    self.value(f"empty({self.root(cells[name])})", name, True, pending)
+                    continue
             elif (
                 name == own
                 and receiver is not None
@@ -253,12 +258,25 @@ class _Walk:
             ):
                 value = receiver
                 base = self.receiver_root(receiver)
+            elif name in imported:
+                module, first = imported[name]
+                self.module(module, (*first, *attributes), used, pending)
+                continue
             else:
                 continue
             self.chain(base, name, value, attributes, used, pending)
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
-                self.code(constant, f, receiver, pending)
+                self.code(constant, f, receiver, pending, imported)
+
+    def module(self, name: str, attributes: tuple[str, ...], used: bool, pending: list) -> None:
+        """What the code imports when it runs."""
+        self.scope["modules"] = sys.modules
+        if name in sys.modules:
+            base = f"modules[{name!r}]"
+            self.chain(base, name, sys.modules[name], attributes, used, pending)
+        else:
+            self.value(f"({name!r} in modules)", name, False, pending)
 
     def chain(
         self,
@@ -271,6 +289,14 @@ class _Walk:
     ) -> None:
         """A name with the attributes that are asked of it, as far as they are plain ones."""
         for k, attribute in enumerate(attributes):
+            if attribute == CALLED:
+                if isinstance(value, type):
+                    self.members(value, value, pending, {})
+                break
+            if attribute == COMPARED:
+                if not is_plain(value):
+                    self.identity(f"({base})", label, value)
+                break
             if isinstance(value, types.ModuleType):
                 if value.__name__.split(".")[0] in _OPAQUE_PACKAGES:
                     return
@@ -280,7 +306,7 @@ class _Walk:
             elif isinstance(value, (list, dict, set)) and attribute in _WRITING:
                 # `calls.append(x)` reads nothing: it happens when f is recorded.
                 return
-            elif isinstance(value, (*_PLAIN, *_CONTAINERS, types.FunctionType)):
+            elif isinstance(value, (*PLAIN, *CONTAINERS)):
                 break
             elif isinstance(value, _RANDOM):
                 # Which one it is counts, whatever it is asked for.
@@ -288,14 +314,23 @@ class _Walk:
             try:
                 inner = getattr(value, attribute)
             except Exception:
+                self.value(f"hasattr({base}, {attribute!r})", label, False, pending)
                 return
-            if isinstance(inner, types.MethodType) and inner.__self__ is value:
+            if isinstance(getattr(inner, "__self__", None), _RANDOM):
+                pass
+            elif isinstance(inner, types.MethodType) and (
+                inner.__self__ is value or isinstance(inner.__self__, type)
+            ):
                 self.identity(
                     f"{base}.{attribute}.__func__", f"{label}.{attribute}", inner.__func__
                 )
-                pending.append((inner.__func__, value))
+                pending.append((inner.__func__, inner.__self__))
+                if _is_library(type(value).__module__):
+                    self.value(base, label, value, pending)
                 return
-            if callable(inner) and getattr(inner, "__self__", None) is not None:
+            elif callable(inner) and getattr(inner, "__self__", None) is not None:
+                if not isinstance(inner.__self__, (type, types.ModuleType)):
+                    self.value(base, label, value, pending)
                 return
             base, label, value = f"{base}.{attribute}", f"{label}.{attribute}", inner
             used = used if k == len(attributes) - 1 else False
@@ -323,43 +358,70 @@ class _Walk:
             return
         if len(self.found) >= _MOST_PLACES:
             raise Incomplete(f"it reads more than {_MOST_PLACES} values (the last is {label})")
-        if depth > _DEEPEST:
+        if depth > DEEPEST:
             raise Incomplete(f"{label} lies too deep in containers and objects")
         self.found[expression] = (Place(expression, self.scope, label), value, used)
-        if _is_plain(value) or isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and value.dtype.hasobject:
+            if value.dtype != object:
+                raise Incomplete(f"{label} has objects in its fields")
+            for k, x in enumerate(value.flat):
+                place = f"{expression}.flat[{k}]"
+                self.value(place, f"{label}.flat[{k}]", x, pending, False, depth + 1)
+            return
+        if is_plain(value) or isinstance(value, np.ndarray):
             return
         first = self.first.get(id(value))
         if first is not None:
             # The same object in a second place: what it holds is watched in the first.
-            if isinstance(value, (*_CONTAINERS, set, frozenset)):
+            if isinstance(value, (*CONTAINERS, set, frozenset)):
                 same = Place(expression, self.scope, label)
-                self.found[expression] = (same, _Same(first), used)
+                self.found[expression] = (same, Same(first), used)
             return
         self.first[id(value)] = expression
         self.held.append(value)
         # As it is before the recording, which may change it.
-        if isinstance(value, _CONTAINERS):
-            self.found[expression] = (Place(expression, self.scope, label), _Held(value), used)
+        if isinstance(value, CONTAINERS):
+            self.found[expression] = (Place(expression, self.scope, label), Held(value), used)
         elif isinstance(value, (set, frozenset)):
-            self.found[expression] = (Place(expression, self.scope, label), _Members(value), used)
-        elif isinstance(value, (bytearray, array.array)):
-            self.found[expression] = (Place(expression, self.scope, label), _Bytes(value), used)
-        if isinstance(value, dict):
-            if not _is_snapped(value):
+            self.found[expression] = (Place(expression, self.scope, label), Members(value), used)
+        elif isinstance(value, (bytearray, array.array, memoryview)):
+            self.found[expression] = (Place(expression, self.scope, label), Bytes(value), used)
+        if isinstance(value, MAPPINGS):
+            if not is_snapped(value):
                 for k, x in value.items():
                     key = repr(k) if isinstance(k, (str, int, bytes)) else self.root(k)
                     place = f"{expression}[{key}]"
                     self.value(place, f"{label}[{k!r}]", x, pending, False, depth + 1)
-        elif isinstance(value, _CONTAINERS):
-            if not _is_snapped(value):
+        elif isinstance(value, CONTAINERS):
+            if not is_snapped(value):
                 for k, x in enumerate(value):
                     self.value(f"{expression}[{k}]", f"{label}[{k}]", x, pending, False, depth + 1)
         elif isinstance(value, (set, frozenset)):
-            if not all(map(_is_plain, value)):
+            if not all(map(is_plain, value)):
                 raise Incomplete(f"{label} is a set of other things than numbers and strings")
         elif isinstance(value, (types.FunctionType, functools.partial)):
             pending.append((value, None))
-        elif not isinstance(value, (type, types.ModuleType, enum.Enum, *_RANDOM)):
+        elif isinstance(value, contextvars.ContextVar):
+            self.value(f"{expression}.get(None)", label, value.get(None), pending, used, depth + 1)
+        elif isinstance(value, weakref.ref):
+            self.value(f"{expression}()", label, value(), pending, used, depth + 1)
+        elif _is_iterator(value):
+            raise Incomplete(f"{label} is an iterator, which gives something else at each call")
+        elif isinstance(value, types.ModuleType):
+            if _is_followed(value.__name__):
+                for name, x in list(vars(value).items()):
+                    if not name.startswith("__"):
+                        self.value(
+                            f"{expression}.{name}", f"{label}.{name}", x, pending, False, depth + 1
+                        )
+                n = len(vars(value))
+                self.value(f"len({expression}.__dict__)", f"{label}'s names", n, pending)
+        elif isinstance(value, type):
+            if issubclass(value, random.Random):
+                raise Incomplete("it draws from Python's random; use autodiff.numpy.random")
+            if depth:
+                self.members(value, value, pending, {})
+        elif not isinstance(value, (enum.Enum, *_RANDOM)):
             if callable(value):
                 pending.append((value, None))
             if _is_users(value):
@@ -374,27 +436,15 @@ class _Walk:
             # What is not there yet may be asked for as well.
             self.value(f"tuple(vars({expression}))", f"{label}'s attributes", tuple(names), pending)
         self.identity(f"type({expression})", f"{label}'s class", type(value))
-        for kind in type(value).__mro__:
-            if _is_library(kind.__module__):
-                continue
-            slots = kind.__dict__.get("__slots__", ())
-            names.update(dict.fromkeys((slots,) if isinstance(slots, str) else slots))
-            for name, thing in kind.__dict__.items():
-                if isinstance(thing, types.FunctionType):
-                    place = f"{self.root(kind)}.__dict__[{name!r}]"
-                    self.identity(place, f"{kind.__name__}.{name}", thing)
-                    pending.append((thing, value))
-                elif isinstance(thing, property):
-                    if thing.fget is not None:
-                        pending.append((thing.fget, value))
-                elif isinstance(thing, (classmethod, staticmethod)):
-                    pending.append((thing.__func__, None))
-                elif not (name.startswith("__") or isinstance(thing, types.MemberDescriptorType)):
-                    names[name] = None
+        self.members(type(value), value, pending, names)
         for name in names:
             # Names that are mangled, or no identifiers, cannot be written out.
-            inner = getattr(value, name, _UNBOUND)
-            if inner is _UNBOUND:
+            try:
+                inner = getattr(value, name)
+            except Exception:
+                continue
+            if _is_iterator(inner):
+                # Whoever takes from it asks for it by its name.
                 continue
             if isinstance(inner, types.MethodType) and inner.__self__ is value:
                 self.identity(f"{expression}.{name}.__func__", f"{label}.{name}", inner.__func__)
@@ -403,25 +453,31 @@ class _Walk:
             place = f"getattr({expression}, {name!r})"
             self.value(place, f"{label}.{name}", inner, pending, False, depth + 1)
 
-
-class _Same:
-    """Stands for the value of a place that holds the same object as another place."""
-
-    def __init__(self, expression: str):
-        self.expression = expression
-
-
-def _is_snapped(value: Any) -> bool:
-    """Whether a container holds nothing but numbers and strings: it is compared in one go."""
-    items = value.values() if isinstance(value, dict) else value
-    return all(map(_is_plain, items))
-
-
-def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether a value cannot change and says everything: a number, a string, a tuple of those."""
-    if type(value) is tuple and depth < _DEEPEST:
-        return all(_is_plain(x, depth + 1) for x in value)
-    return isinstance(value, _PLAIN)
+    def members(self, of: type, receiver: Any, pending: list, names: dict[str, None]) -> None:
+        """What a class gives its objects, or itself; names of other attributes go to `names`."""
+        for kind in of.__mro__:
+            slots = kind.__dict__.get("__slots__", ())
+            names.update(dict.fromkeys((slots,) if isinstance(slots, str) else slots))
+            if not _is_followed(kind.__module__):
+                continue
+            n = len(kind.__dict__)
+            self.value(f"len({self.root(kind)}.__dict__)", f"{kind.__name__}'s names", n, pending)
+            for name, thing in list(kind.__dict__.items()):
+                place = f"{self.root(kind)}.__dict__[{name!r}]"
+                if isinstance(thing, types.FunctionType):
+                    self.identity(place, f"{kind.__name__}.{name}", thing)
+                    pending.append((thing, None if receiver is of else receiver))
+                elif isinstance(thing, property):
+                    self.identity(place, f"{kind.__name__}.{name}", thing)
+                    pending.append((thing.fget, None if receiver is of else receiver))
+                elif isinstance(thing, (classmethod, staticmethod)):
+                    self.identity(place, f"{kind.__name__}.{name}", thing)
+                    pending.append((thing.__func__, of))
+                elif not (name.startswith("__") or isinstance(thing, types.MemberDescriptorType)):
+                    if receiver is of:
+                        self.value(place, f"{kind.__name__}.{name}", thing, pending, False, 1)
+                    else:
+                        names[name] = None
 
 
 _UNBOUND = object()
@@ -432,6 +488,20 @@ def _cell(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:
         return _UNBOUND
+
+
+def _is_empty(cell: Any) -> bool:
+    return _cell(cell) is _UNBOUND
+
+
+def _is_iterator(value: Any) -> bool:
+    """Whether a value of Python's own, or of a library, gives something else each time."""
+    kind = type(value)
+    return (
+        hasattr(kind, "__next__")
+        and _is_library(kind.__module__)
+        and not isinstance(value, io.IOBase)
+    )
 
 
 def _opaque(f: types.FunctionType) -> bool:
@@ -452,280 +522,21 @@ def _is_library(module: str) -> bool:
     return file is None or file.startswith(sysconfig.get_paths()["stdlib"] + os.sep)
 
 
+@functools.lru_cache(maxsize=4096)
+def _is_followed(module: str) -> bool:
+    """Whether the classes of a module, and the module itself, may change: not installed ones."""
+    if _is_library(module):
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is None or not file.startswith(
+        tuple(sysconfig.get_paths()[name] + os.sep for name in ("purelib", "platlib"))
+    )
+
+
 def _is_users(value: Any) -> bool:
     """Whether an object has attributes that a function may read, not only methods of a library."""
-    if isinstance(value, (types.SimpleNamespace, collections.UserDict, collections.UserList)):
-        return True
-    kind = type(value)
-    return not _is_library(kind.__module__) or (
-        kind.__module__ == "argparse" and kind.__name__ == "Namespace"
-    )
-
-
-@functools.lru_cache(maxsize=1024)
-def _chains(code: types.CodeType) -> tuple[tuple[str, str, tuple[str, ...], bool], ...]:
-    """``(kind, name, attributes, used)`` for every name that the code loads.
-
-    `used` says that the value is indexed right where it is loaded.
-    """
-    found: dict[tuple[str, str, tuple[str, ...], bool], None] = {}
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "NOP")]
-    operations = [i.opname for i in instructions]
-    for k, instruction in enumerate(instructions):
-        op = instruction.opname
-        if op in ("LOAD_GLOBAL", "LOAD_NAME"):
-            kind = "global"
-        elif op in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"):
-            kind = "cell"
-        elif op.startswith(("LOAD_FAST", "STORE_FAST_LOAD_FAST")):
-            kind = "local"
-        else:
-            continue
-        if _only_counts(operations, k):
-            continue
-        names = instruction.argval
-        if not isinstance(names, tuple):
-            names = (names,)
-        if op.startswith("STORE_FAST"):
-            names = names[1:]
-        attributes = []
-        j = k + 1
-        while j < len(instructions) and operations[j] in ("LOAD_ATTR", "LOAD_METHOD"):
-            attributes.append(instructions[j].argval)
-            j += 1
-        for name in names[:-1]:
-            found[kind, name, (), False] = None
-        if j < len(instructions) and operations[j] in ("STORE_ATTR", "DELETE_ATTR"):
-            # `self.last = y` reads nothing.
-            continue
-        # `w[i]`: the index is loaded by one instruction in the common cases.
-        used = any(
-            operations[m] == "BINARY_SUBSCR" or instructions[m].argrepr == "[]"
-            for m in (j, j + 1)
-            if m < len(instructions)
-        ) or (j < len(instructions) and operations[j] in ("COMPARE_OP", "FOR_ITER", "GET_ITER"))
-        if isinstance(names[-1], str):
-            found[kind, names[-1], tuple(attributes), used] = None
-    return tuple(found)
-
-
-def _only_counts(operations: list[str], k: int) -> bool:
-    """Whether what is loaded here is only counted up: ``n += 1``, ``self.n += 1``, ``c[0] += 1``.
-
-    That is something that f does, not something that it reads; recordings do it, replays do not.
-    """
-    after = operations[k + 1 : k + 10]
-    if len(after) >= 3 and after[0] == "LOAD_CONST" and after[1] == "BINARY_OP":
-        return after[2] in ("STORE_GLOBAL", "STORE_DEREF", "STORE_NAME")
-    if after[:2] == ["COPY", "LOAD_ATTR"] and after[3:6] == ["BINARY_OP", "SWAP", "STORE_ATTR"]:
-        return after[2].startswith(("LOAD_CONST", "LOAD_SMALL_INT"))
-    item = ["LOAD_CONST", "COPY", "COPY", "SUBSCRIPT", "LOAD_CONST", "BINARY_OP", "SWAP", "SWAP"]
-    found = list(after[:9])
-    if len(found) == 9 and found[3] in ("BINARY_SUBSCR", "BINARY_OP"):
-        found[3] = "SUBSCRIPT"
-        return found == [*item, "STORE_SUBSCR"]
-    return False
-
-
-# ------------------------------------------------------------------------------------ a path's
-# names
-
-
-def names_of_path(
-    places: list[tuple[Place, Any, bool]],
-    captured: Sequence[np.ndarray],
-    unexplained: bool,
-    contents: dict[int, Content],
-) -> Names:
-    """Guards and live inputs of a path.
-
-    Parameters
-    ----------
-    places
-        From `outer_names`, found before the recording.
-    captured
-        The named arrays that the recording has as operands.
-    unexplained : bool
-        The recording has NumPy constants that no name holds: they may have been computed from
-        named arrays, all of which are then guarded by content as well.
-    contents : dict
-        What the arrays held before the recording, by their ids.
-    """
-    names = Names()
-    operands = {id(x) for x in captured}
-    tests: list[str] = []
-    scope: dict[str, Any] = {"same": _same, "array": np.ndarray}
-    for place, value, used in places:
-        scope.update(place.scope)
-        if isinstance(value, np.ndarray):
-            if id(value) in operands:
-                tests.append(_of_shape(place.expression, value, len(tests), scope))
-                if not (used or unexplained):
-                    continue
-            tests.append(_of_content(place.expression, contents[id(value)], len(tests), scope))
-        elif isinstance(value, _Same):
-            tests.append(f"{place.expression} is {value.expression}")
-        elif isinstance(value, (_Held, _Members, _Bytes)):
-            n = len(tests)
-            scope[f"c{n}"] = value
-            tests.append(f"c{n}.holds({place.expression})")
-        elif _is_plain(value):
-            n = len(tests)
-            scope[f"v{n}"] = value
-            e = place.expression
-            tests.append(f"({e} is v{n} or same({e}, v{n}))")
-        else:
-            n = len(tests)
-            try:
-                scope[f"w{n}"] = weakref.ref(value)
-                tests.append(f"{place.expression} is w{n}()")
-            except TypeError:
-                scope[f"w{n}"] = value
-                tests.append(f"{place.expression} is w{n}")
-    if tests:
-        names.check = _checker(tests, scope)
-    return names
-
-
-def _of_shape(expression: str, value: np.ndarray, n: int, scope: dict[str, Any]) -> str:
-    """A test that a place holds an array of the same shape and dtype; written out for speed."""
-    scope[f"s{n}"], scope[f"d{n}"] = value.shape, value.dtype
-    return (
-        f"((a := {expression}).shape == s{n} and (a.dtype is d{n} or a.dtype == d{n}) "
-        "and (type(a) is array or isinstance(a, array)))"
-    )
-
-
-def _of_content(expression: str, content: Content, n: int, scope: dict[str, Any]) -> str:
-    """A test that a place holds an array of the same bytes."""
-    if content.nbytes > SMALL_BYTES:
-        scope[f"c{n}"] = content
-        return f"c{n}.holds({expression})"
-    scope[f"k{n}"] = content.kept.tobytes()
-    scope[f"s{n}"], scope[f"d{n}"] = content.shape, content.dtype
-    return (
-        f"((a := {expression}).tobytes() == k{n} and a.shape == s{n} "
-        f"and (a.dtype is d{n} or a.dtype == d{n}) and (type(a) is array or isinstance(a, array)))"
-    )
-
-
-def _checker(tests: list[str], scope: dict[str, Any]) -> Callable[[], bool]:
-    # One generated function: a loop over guards would cost three times as much, on every call.
-    lines = ["def check():", "    try:"]
-    for start in range(0, len(tests), 50):
-        condition = " and ".join(tests[start : start + 50])
-        lines.append(f"        if not ({condition}): return False")
-    lines += ["    except (LookupError, AttributeError, ValueError, TypeError):"]
-    lines += ["        return False", "    return True"]
-    space = dict(scope)
-    exec("\n".join(lines), space)
-    return space["check"]
-
-
-def fetched(place: Place | Callable[[], Any]) -> Callable[[], Any]:
-    """A function that reads a place again."""
-    if not isinstance(place, Place):
-        return place
-    return eval(f"lambda: {place.expression}", dict(place.scope))
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Equal, of one type, and not told apart by a sign of zero; NaN is itself."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, (float, complex, np.generic)):
-        return repr(a) == repr(b)
-    if isinstance(a, tuple):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(a == b)
-
-
-class _Held:
-    """What a container held: of which type, how many or under which keys, and its plain values."""
-
-    __slots__ = ("kept", "keys", "kind", "size")
-
-    def __init__(self, value: Any):
-        self.kind = type(value)
-        self.size = len(value)
-        self.keys = list(value) if isinstance(value, dict) else None
-        self.kept: list[Any] | None = None
-        if _is_snapped(value):
-            self.kept = list(value.values() if self.keys is not None else value)
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is such a container (what is not plain has places of its own)."""
-        if type(value) is not self.kind or len(value) != self.size:
-            return False
-        if self.keys is not None and list(value) != self.keys:
-            return False
-        if self.kept is None:
-            return True
-        items = value if self.keys is None else value.values()
-        # Nearly always the very same objects.
-        return all(map(operator.is_, items, self.kept)) or all(map(_same, items, self.kept))
-
-
-class _Members:
-    """What a set held."""
-
-    __slots__ = ("kept", "kind")
-
-    def __init__(self, value: Any):
-        self.kind = type(value)
-        self.kept = {(type(x), x) for x in value}
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is a set of the same numbers and strings."""
-        return type(value) is self.kind and {(type(x), x) for x in value} == self.kept
-
-
-class _Bytes:
-    """What a bytearray or an array of the standard library held."""
-
-    __slots__ = ("kept", "kind")
-
-    def __init__(self, value: Any):
-        self.kind = type(value)
-        self.kept = bytes(value)
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is one of the same bytes."""
-        return type(value) is self.kind and bytes(value) == self.kept
-
-
-class Content:
-    """What an array held: a copy of it, or a hash of its bytes where there are very many.
-
-    It is asked at every call. `memcmp` reads 1 MB in 40 microseconds, and copies nothing.
-    """
-
-    __slots__ = ("address", "dtype", "hashed", "kept", "nbytes", "shape")
-
-    def __init__(self, x: np.ndarray):
-        self.shape = x.shape
-        self.dtype = x.dtype
-        self.nbytes = x.nbytes
-        self.hashed = x.nbytes > KEPT_BYTES
-        self.kept: Any
-        if self.hashed:
-            self.kept, self.address = _hash(x), 0
-        else:
-            self.kept = np.array(x, order="K")
-            self.address = self.kept.ctypes.data
-
-    def holds(self, x: Any) -> bool:
-        """Whether `x` is an array of the same shape, dtype and bytes."""
-        if not (isinstance(x, np.ndarray) and x.shape == self.shape and x.dtype == self.dtype):
-            return False
-        if self.hashed:
-            return _hash(x) == self.kept
-        if x.strides != self.kept.strides:
-            return x.tobytes() == self.kept.tobytes()
-        if self.nbytes <= SMALL_BYTES:
-            return x.tobytes("A") == self.kept.tobytes("A")
-        return same_bytes(x, self.address, self.nbytes)
-
-
-def _hash(x: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data).digest()
+    root = type(value).__module__.partition(".")[0]
+    # Data of these libraries: sparse matrices, polynomials, splines, chains of dicts.
+    if root in ("numpy", "scipy", "collections", "argparse", "types"):
+        return hasattr(value, "__dict__") or hasattr(type(value), "__slots__")
+    return not _is_library(type(value).__module__)

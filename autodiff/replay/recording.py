@@ -19,17 +19,12 @@ from autodiff.errors import ArgumentError, TracerConversionError
 from autodiff.lowering.bounds import with_bounds
 from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
+from autodiff.replay.checks import Names, fetched, names_of_path
 from autodiff.replay.draws import Draws, DrawsRecorder, listened
 from autodiff.replay.executors import GuardFailed, NumpyExecutor
 from autodiff.replay.guards import answer, found_in, packed
-from autodiff.replay.names import (
-    Content,
-    Incomplete,
-    Names,
-    fetched,
-    names_of_path,
-    outer_names,
-)
+from autodiff.replay.kept import Content
+from autodiff.replay.names import Incomplete, outer_names
 from autodiff.replay.programs import (
     Replayed,
     bare,

@@ -1,0 +1,147 @@
+"""One generated function says whether all outer names of a path are what they were."""
+
+from __future__ import annotations
+
+import types
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from autodiff.replay.kept import (
+    SMALL_BYTES,
+    Bytes,
+    Content,
+    Held,
+    Members,
+    Same,
+    equal,
+    is_plain,
+)
+from autodiff.replay.names import Place
+
+__all__ = ["Names", "fetched", "names_of_path"]
+
+
+class Names:
+    """The outer names of one recorded path: what is checked before it runs, what is fetched.
+
+    Attributes
+    ----------
+    check : callable
+        No arguments; True where every guarded name is what it was.
+    live : list of callable
+        How to fetch each of the program's live captured arrays.
+    """
+
+    def __init__(self) -> None:
+        self.check: Callable[[], bool] = lambda: True
+        self.live: list[Callable[[], Any]] = []
+
+
+def names_of_path(
+    places: list[tuple[Place, Any, bool]],
+    captured: Sequence[np.ndarray],
+    unexplained: bool,
+    contents: dict[int, Content],
+) -> Names:
+    """Guards and live inputs of a path.
+
+    Parameters
+    ----------
+    places
+        From `outer_names`, found before the recording.
+    captured
+        The named arrays that the recording has as operands.
+    unexplained : bool
+        The recording has NumPy constants that no name holds: they may have been computed from
+        named arrays, all of which are then guarded by content as well.
+    contents : dict
+        What the arrays held before the recording, by their ids.
+    """
+    names = Names()
+    operands = {id(x) for x in captured}
+    fetched_from: dict[int, str] = {}
+    tests: list[str] = []
+    scope: dict[str, Any] = {"same": equal, "array": np.ndarray}
+    for place, value, used in places:
+        scope.update(place.scope)
+        if isinstance(value, np.ndarray):
+            if id(value) in operands:
+                # One array under several names is one input: as long as they are one.
+                first = fetched_from.setdefault(id(value), place.expression)
+                if first != place.expression:
+                    tests.append(f"{place.expression} is {first}")
+                tests.append(_of_shape(place.expression, value, len(tests), scope))
+                if not (used or unexplained):
+                    continue
+            tests.append(_of_content(place.expression, contents[id(value)], len(tests), scope))
+        elif isinstance(value, Same):
+            tests.append(f"{place.expression} is {value.expression}")
+        elif isinstance(value, (Held, Members, Bytes)):
+            n = len(tests)
+            scope[f"c{n}"] = value
+            tests.append(f"c{n}.holds({place.expression})")
+        elif is_plain(value):
+            n = len(tests)
+            scope[f"v{n}"] = value
+            e = place.expression
+            tests.append(f"({e} is v{n} or same({e}, v{n}))")
+        elif isinstance(value, types.CodeType):
+            n = len(tests)
+            scope[f"w{n}"] = value
+            tests.append(f"{place.expression} is w{n}")
+        else:
+            n = len(tests)
+            try:
+                scope[f"w{n}"] = weakref.ref(value)
+                tests.append(f"{place.expression} is w{n}()")
+            except TypeError:
+                scope[f"w{n}"] = value
+                tests.append(f"{place.expression} is w{n}")
+    if tests:
+        names.check = _checker(tests, scope)
+    return names
+
+
+def _of_shape(expression: str, value: np.ndarray, n: int, scope: dict[str, Any]) -> str:
+    """A test that a place holds an array of the same shape and dtype; written out for speed."""
+    scope[f"s{n}"], scope[f"d{n}"] = value.shape, value.dtype
+    return (
+        f"((a := {expression}).shape == s{n} and (a.dtype is d{n} or a.dtype == d{n}) "
+        "and (type(a) is array or isinstance(a, array)))"
+    )
+
+
+def _of_content(expression: str, content: Content, n: int, scope: dict[str, Any]) -> str:
+    """A test that a place holds an array of the same bytes."""
+    if content.nbytes > SMALL_BYTES:
+        scope[f"c{n}"] = content
+        return f"c{n}.holds({expression})"
+    scope[f"k{n}"] = content.kept.tobytes()
+    scope[f"s{n}"], scope[f"d{n}"] = content.shape, content.dtype
+    return (
+        f"((a := {expression}).tobytes() == k{n} and a.shape == s{n} "
+        f"and (a.dtype is d{n} or a.dtype == d{n}) and (type(a) is array or isinstance(a, array)))"
+    )
+
+
+def _checker(tests: list[str], scope: dict[str, Any]) -> Callable[[], bool]:
+    # One generated function: a loop over guards would cost three times as much, on every call.
+    lines = ["def check():", "    try:"]
+    for start in range(0, len(tests), 50):
+        condition = " and ".join(tests[start : start + 50])
+        lines.append(f"        if not ({condition}): return False")
+    lines += ["    except Exception:"]
+    lines += ["        return False", "    return True"]
+    space = dict(scope)
+    exec("\n".join(lines), space)
+    return space["check"]
+
+
+def fetched(place: Place | Callable[[], Any]) -> Callable[[], Any]:
+    """A function that reads a place again."""
+    if not isinstance(place, Place):
+        return place
+    return eval(f"lambda: {place.expression}", dict(place.scope))
