@@ -75,10 +75,7 @@ def with_bounds(program: Program) -> Program:
     places.append(len(steps))
     if not guards:
         return program
-    moved = [
-        Assumption(g.variable, g.kind, g.value, g.source, places[g.position])
-        for g in program.assumptions
-    ]
+    moved = [g.moved(g.variable, places[g.position]) for g in program.assumptions]
     return Program(
         program.inputs,
         program.captured,

@@ -31,19 +31,48 @@ class Assumption:
     The program is right for a call only where `variable` has `value` again, compared as `kind`
     says: ``"bool"`` and ``"bounds"`` (integers lie in the range that is needed) by truth,
     ``"int"``, ``"index"`` and ``"shape"`` by value, ``"float"`` and ``"complex"`` to the last bit.
+
+    A rolled loop asks once what Python had asked in every step: `variable` and `value` are stacks
+    then.
+
+    Attributes
+    ----------
+    asked : numpy.ndarray or None
+        Which of Python's questions this is, counted from 0; of a stack, an array of them. None
+        where the program still has them in that order.
     """
 
-    __slots__ = ("kind", "position", "source", "value", "variable")
+    __slots__ = ("asked", "kind", "position", "source", "value", "variable")
 
-    def __init__(self, variable: Any, kind: str, value: Any, source: Any = None, position: int = 0):
+    def __init__(
+        self,
+        variable: Any,
+        kind: str,
+        value: Any,
+        source: Any = None,
+        position: int = 0,
+        asked: Any = None,
+    ):
         self.variable = variable
         self.kind = kind
         self.value = value
         self.source = source
         self.position = position
+        self.asked = asked
+
+    @property
+    def stacked(self) -> bool:
+        """Whether this is what was asked in every step of a loop."""
+        return self.asked is not None and self.asked.ndim > 0
+
+    def moved(self, variable: Any, position: int) -> Assumption:
+        """The same, about another variable and before another step."""
+        return Assumption(variable, self.kind, self.value, self.source, position, self.asked)
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is what was assumed."""
+        if self.stacked:
+            return bool(np.array_equal(self.plain(value), self.value))
         if self.kind in ("bool", "bounds"):
             return bool(value) == bool(self.value)
         if self.kind in ("int", "index"):
@@ -55,7 +84,14 @@ class Assumption:
             return np.complex128(value).tobytes() == np.complex128(self.value).tobytes()
         return bool(np.all(np.asarray(value) == np.asarray(self.value)))
 
+    def plain(self, stack: Any) -> np.ndarray:
+        """What Python would take from each item of a stack."""
+        stack = np.asarray(stack)
+        return stack != 0 if self.kind in ("bool", "bounds") else np.trunc(stack)
+
     def __repr__(self) -> str:
+        if self.stacked:
+            return f"{self.kind}({self.variable}) is an array of {self.value.shape}"
         return f"{self.kind}({self.variable}) is {self.value!r}"
 
 
@@ -230,7 +266,8 @@ class Program:
             use(guard.variable, "a guard")
             if guard.kind not in _KINDS:
                 raise ProgramError(f"nothing is known about a guard of kind {guard.kind!r}")
-            if guard.kind != "shape" and guard.variable.size != 1:
+            size = guard.asked.size if guard.stacked else 1
+            if guard.kind != "shape" and guard.variable.size != size:
                 raise ProgramError(f"a guard of kind {guard.kind} on {guard.variable.type_name}")
 
 

@@ -101,9 +101,9 @@ def shared(program: Program) -> Program:
         v = replaced.get(guard.variable, guard.variable)
         key = (v, guard.kind, scalar_key(guard.value))
         # A loop condition that is asked for twice assumes nothing new.
-        if key not in seen:
+        if key not in seen or guard.asked is not None:
             seen.add(key)
-            guards.append(_moved(guard, v, guard.position))
+            guards.append(guard.moved(v, guard.position))
     return program.but(
         steps=kept,
         outputs=[replaced.get(y, y) if isinstance(y, Variable) else y for y in program.outputs],
@@ -116,7 +116,7 @@ def _among(keep: bytes, guards: Sequence[Assumption]) -> list[Assumption]:
     if not guards:
         return []
     places = [0, *accumulate(keep)]
-    return [_moved(guard, guard.variable, places[guard.position]) for guard in guards]
+    return [guard.moved(guard.variable, places[guard.position]) for guard in guards]
 
 
 def with_each_array_once(program: Program) -> Program:
@@ -152,7 +152,7 @@ def with_each_array_once(program: Program) -> Program:
         [program.values[k] for k in kept],
         [step.with_operands([current(x) for x in step.operands]) for step in program.steps],
         [current(y) for y in program.outputs],
-        [_moved(g, current(g.variable), g.position) for g in program.assumptions],
+        [g.moved(current(g.variable), g.position) for g in program.assumptions],
         program.live,
     )
 
@@ -189,7 +189,7 @@ def with_constants(program: Program) -> Program:
         [*program.values[: program.live], *(program.values[program.live + k] for k in kept)],
         [*numbers.values(), *program.steps],
         program.outputs,
-        [_moved(guard, guard.variable, guard.position + shift) for guard in program.assumptions],
+        [guard.moved(guard.variable, guard.position + shift) for guard in program.assumptions],
         program.live,
     )
 
@@ -221,7 +221,7 @@ def with_algebra(program: Program) -> Program:
         steps=kept,
         outputs=[replaced.get(y, y) if isinstance(y, Variable) else y for y in program.outputs],
         assumptions=[
-            _moved(guard, replaced.get(guard.variable, guard.variable), guard.position)
+            guard.moved(replaced.get(guard.variable, guard.variable), guard.position)
             for guard in _among(keep, program.assumptions)
         ],
     )
@@ -384,7 +384,3 @@ def _primitive(name: str) -> Any:
     from autodiff._kernels.primitive import primitive_named
 
     return primitive_named(name)
-
-
-def _moved(guard: Assumption, variable: Variable, position: int) -> Assumption:
-    return Assumption(variable, guard.kind, guard.value, guard.source, position)

@@ -123,12 +123,10 @@ def _holds(path: Path, values: list[Any]) -> Any:
     mine: Any = True
     for guard, x in zip(program.assumptions, found, strict=True):
         if guard.kind in ("bool", "bounds"):
-            same = anp.not_equal(x, 0)
-            same = same if guard.value else anp.logical_not(same)
-        else:
-            same = anp.equal(x, guard.value)
-            if shape_of(same):
-                same = anp.all(same)
+            x = anp.not_equal(x, 0)
+        same = anp.equal(x, guard.value)
+        if shape_of(same):
+            same = anp.all(same)
         mine = anp.logical_and(mine, same)
     return mine
 

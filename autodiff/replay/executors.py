@@ -27,14 +27,17 @@ class GuardFailed(Exception):
         The first one that does not hold.
     value : object
         What its variable is now.
+    told : bool
+        Whether it is that: a step may have raised an error before `guard` could be asked.
     found : tuple
         What Python would find on the way up to there (`autodiff.replay.guards`).
     """
 
-    def __init__(self, guard: Any = None, value: Any = None) -> None:
+    def __init__(self, guard: Any = None, value: Any = None, told: bool = True) -> None:
         super().__init__(guard)
         self.guard = guard
         self.value = value
+        self.told = told
         self.found: tuple[Any, ...] = ()
 
 
@@ -72,7 +75,7 @@ class NumpyExecutor:
                 try:
                     y = things.primitive.impl(*operands, **things.params)
                 except RAISED as error:
-                    raise _by_a_wrong_turn(program, known, error) from error
+                    raise _by_a_wrong_turn(program, things, error) from error
                 if things.primitive.multiple:
                     for v, part in zip(things.outputs, y, strict=True):
                         known[v.number] = part
@@ -85,14 +88,15 @@ class NumpyExecutor:
         return [_result(known[v.number], v, given) for v in program.results]
 
 
-def _by_a_wrong_turn(program: Program, known: Any, error: Exception) -> Exception:
+def _by_a_wrong_turn(program: Program, step: Any, error: Exception) -> Exception:
     """What to raise for an error in a step: guards that are still to come may forbid the step.
 
     A loop asks its guards when it is over. If they hold, the function itself raises the same.
     """
+    done = program.steps.index(step)
     for guard in program.assumptions:
-        if guard.variable.number not in known and guard.kind in ("bool", "bounds"):
-            return GuardFailed(guard, not guard.value)
+        if guard.position > done:
+            return GuardFailed(guard, None, told=False)
     return error
 
 

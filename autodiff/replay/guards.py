@@ -11,26 +11,66 @@ from autodiff.lowering.program import Assumption, Program, Step, Variable
 from autodiff.primitives.elementwise import not_equal
 from autodiff.primitives.shapes import astype, concatenate, reshape
 
-__all__ = ["answer", "found_in", "packed"]
+__all__ = ["answers", "found_in", "packed", "split"]
 
 
-def answer(guard: Assumption, value: Any) -> Any:
-    """Return what Python would take from a guarded value: hashable, equal where it holds."""
+def answers(guard: Assumption, value: Any) -> list[Any]:
+    """Return what Python would take from a guarded value: hashable, equal where it holds.
+
+    One answer for each question: a loop's guard has as many as the loop has steps.
+    """
     kind = guard.kind
+    if guard.stacked:
+        rows = guard.plain(value)
+        if kind == "shape":
+            return [_bytes_of(row) for row in rows.reshape(guard.asked.size, *_row(guard))]
+        if rows.dtype.kind == "f":
+            return [int(x) if np.isfinite(x) else None for x in rows.ravel().tolist()]
+        return rows.ravel().tolist()
     if kind in ("bool", "bounds"):
-        return bool(value)
+        return [bool(value)]
     if kind in ("int", "index"):
         try:
-            return int(value)
+            return [int(value)]
         except (ValueError, OverflowError):
-            return None
+            return [None]
     if kind in ("float", "complex"):
-        return np.complex128(value).tobytes()
-    value = np.asarray(value)
-    return (
-        value.shape,
-        value.astype(np.int64 if value.dtype.kind in "biu" else value.dtype).tobytes(),
-    )
+        return [np.complex128(value).tobytes()]
+    return [_bytes_of(np.asarray(value))]
+
+
+def _row(guard: Assumption) -> tuple[int, ...]:
+    """The shape of what was asked in one step of a loop."""
+    return guard.variable.shape[guard.asked.ndim :]
+
+
+def _bytes_of(value: np.ndarray) -> tuple[Any, ...]:
+    dtype = np.int64 if value.dtype.kind in "biuf" else value.dtype
+    return value.shape, value.astype(dtype).tobytes()
+
+
+def found_in(guards: Sequence[Assumption], values: Sequence[Any]) -> tuple[Any, ...]:
+    """What Python would find, in the order in which it asks, up to the first surprise.
+
+    Parameters
+    ----------
+    guards : sequence of Assumption
+        Of a path.
+    values : sequence
+        What they are about now, as far as that is known: of the first of them.
+    """
+    table: dict[int, tuple[Any, Any]] = {}
+    for k, (guard, value) in enumerate(zip(guards, values, strict=False)):
+        places = [k] if guard.asked is None else guard.asked.ravel().tolist()
+        pairs = zip(answers(guard, value), answers(guard, guard.value), strict=True)
+        table.update(zip(places, pairs, strict=True))
+    found: list[Any] = []
+    while len(found) in table:
+        now, before = table[len(found)]
+        found.append(now)
+        if now != before:
+            break
+    return tuple(found)
 
 
 def packed(program: Program) -> tuple[Program, bytes] | None:
@@ -70,7 +110,7 @@ def packed(program: Program) -> tuple[Program, bytes] | None:
         x = guard.variable
         value = np.asarray(guard.value)
         if guard.kind in ("bool", "bounds"):
-            value = np.asarray(bool(guard.value))
+            value = value != 0
             if x.dtype.kind != "b":
                 x = add(not_equal, [x, 0], x.shape, np.bool_)
         x = add(astype, [x], x.shape, np.int64, {"dtype": np.dtype(np.int64)})
@@ -90,16 +130,8 @@ def packed(program: Program) -> tuple[Program, bytes] | None:
     return made, np.concatenate(expected).tobytes()
 
 
-def found_in(guards: Sequence[Assumption], vector: np.ndarray) -> tuple[Any, ...]:
-    """The answers up to the first that is another than a path's, from the array of all."""
-    found = []
-    start = 0
-    for guard in guards:
-        size = guard.variable.size
-        values = vector[start : start + size]
-        start += size
-        value = values.reshape(guard.variable.shape) if guard.kind == "shape" else values[0]
-        found.append(answer(guard, value))
-        if found[-1] != answer(guard, guard.value):
-            break
-    return tuple(found)
+def split(guards: Sequence[Assumption], vector: np.ndarray) -> list[np.ndarray]:
+    """The guarded values, from the array of all (`packed`)."""
+    ends = np.cumsum([guard.variable.size for guard in guards])
+    parts = np.split(vector, ends[:-1])
+    return [x.reshape(g.variable.shape) for g, x in zip(guards, parts, strict=True)]

@@ -110,6 +110,8 @@ def interpret(program: Program, values: Sequence[Any]) -> list[Any]:
 
 def decided(guard: Assumption, value: Any) -> bool:
     """Ask a value what Python had asked it; a recording handle takes note."""
+    if guard.stacked:
+        return guard.holds(concrete(value))
     if guard.kind in ("bool", "bounds"):
         return bool(value) == bool(guard.value)
     if guard.kind in ("int", "index"):

@@ -21,8 +21,8 @@ from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.replay.checks import Names, fetched, names_of_path
 from autodiff.replay.draws import Draws, DrawsRecorder, listened
-from autodiff.replay.executors import GuardFailed, NumpyExecutor
-from autodiff.replay.guards import answer, found_in, packed
+from autodiff.replay.executors import RAISED, GuardFailed, NumpyExecutor
+from autodiff.replay.guards import found_in, packed, split
 from autodiff.replay.kept import Content
 from autodiff.replay.names import Incomplete, outer_names
 from autodiff.replay.programs import (
@@ -142,7 +142,7 @@ class Path:
         self.seen = 0
         self.guards = program.assumptions
         # Which path this is: what Python found, in the order in which it asked.
-        self.key = tuple(answer(g, g.value) for g in self.guards)
+        self.key = found_in(self.guards, [g.value for g in self.guards])
         # Whether a value was taken out that only an executor with NumPy's bits gives again.
         self.exact = any(g.kind in ("float", "complex") for g in self.guards)
         self.outputs = program.outputs
@@ -174,10 +174,13 @@ class Path:
 
     def _found(self, failed: GuardFailed) -> tuple[Any, ...]:
         """What Python would find up to the guard that has failed."""
-        for k, guard in enumerate(self.guards):
+        values: list[Any] = []
+        for guard in self.guards:
             if guard is failed.guard:
-                return (*self.key[:k], answer(guard, failed.value))
-        return ()
+                values += [failed.value] if failed.told else []
+                break
+            values.append(guard.value)
+        return found_in(self.guards, values)
 
     def through(self, compile_program: Callable[[Program], Any]) -> None:
         """Have the program run by what `compile_program` makes of it."""
@@ -231,6 +234,12 @@ class Path:
         except GuardFailed as failed:
             failed.found = self._found(failed)
             raise
+        except RAISED as error:
+            # A loop asks its guards when it is over: they may forbid what raised. If they do not,
+            # the function raises it when it is recorded.
+            if not self.guards:
+                raise
+            raise GuardFailed(self.guards[0], None, told=False) from error
 
     def _traced(self, values: list[Any]) -> Any:
         if self._replayed is None or self.exact or any(map(is_recorded, values)):
@@ -264,8 +273,11 @@ class _Packed:
         vector = results.pop()
         if vector.tobytes() != self._expected:
             failed = GuardFailed()
-            failed.found = found_in(self._guards, vector)
-            failed.guard = self._guards[len(failed.found) - 1]
+            values = split(self._guards, vector)
+            failed.found = found_in(self._guards, values)
+            failed.guard = next(
+                g for g, x in zip(self._guards, values, strict=True) if not g.holds(x)
+            )
             raise failed
         return results
 

@@ -162,7 +162,9 @@ class Repeats:
                     wide = False
                 if v.number >= count:
                     count = v.number + 1
-                parts += [(g.kind, _truth(g)) for g in guarded.get(v.number, ())]
+                parts += [
+                    (g.kind, np.shape(g.value), np.ndim(g.asked)) for g in guarded.get(v.number, ())
+                ]
             identity = id(step.primitive)
             cut = cuts.get(identity)
             if cut is None:
@@ -402,10 +404,6 @@ def _may_raise(step: Step) -> bool:
     if name == "scan":
         return any(map(_may_raise, step.params["body"].program.steps))
     return not (getattr(step.primitive, "elementwise", False) or name in _TAKE_ALL)
-
-
-def _truth(guard: Assumption) -> Any:
-    return bool(guard.value) if guard.kind in ("bool", "bounds") else np.shape(guard.value)
 
 
 def _repeats(items: Sequence[Any]) -> bool:

@@ -47,6 +47,8 @@ def rolled(program: Program, short: int | None = None) -> Program:
         become guards on all of them at once, after the loop.
     """
     short = SHORT if short is None else short
+    if not all(map(_stacks, program.assumptions)):
+        return program
     bodies: dict[Any, Any] = {}
     for _ in range(MOST_NESTED):
         n = len(program.steps)
@@ -59,6 +61,11 @@ def rolled(program: Program, short: int | None = None) -> Program:
     return program
 
 
+def _stacks(guard: Assumption) -> bool:
+    """Whether a guard may be asked of a stack; floats keep NumPy's bits only step by step."""
+    return guard.kind not in ("float", "complex") and np.asarray(guard.value).dtype.kind in "biu"
+
+
 def _moves(program: Program) -> int:
     return sum(step.primitive.name in _MOVES for step in program.steps)
 
@@ -69,6 +76,10 @@ class _Rolling(Repeats):
     def __init__(self, program: Program, bodies: dict[Any, Any]):
         super().__init__(program)
         self.bodies = bodies
+        self.asked = {
+            id(g): np.asarray(k if g.asked is None else g.asked)
+            for k, g in enumerate(program.assumptions)
+        }
         self.steps: list[Step] = []
         self.captured: list[Variable] = []
         self.values: list[np.ndarray] = []
@@ -222,7 +233,9 @@ class _Rolling(Repeats):
         }
         for guard in program.assumptions:
             if guard.variable.number not in rolled:
-                guards.append(_moved(guard, guard.variable, int(positions[guard.position])))
+                moved = guard.moved(guard.variable, int(positions[guard.position]))
+                moved.asked = self.asked[id(guard)]
+                guards.append(moved)
         guards.sort(key=lambda guard: guard.position)
         return Program(
             program.inputs,
@@ -494,31 +507,26 @@ class _Rolling(Repeats):
         """What was asked in each iteration, asked of all at once."""
         found: list[Assumption] = []
         for m in range(run.width):
-            v = self.variables[run.first + m]
-            for k, guard in enumerate(self.guarded.get(v.number, ())):
-                stack = run.stacked[m]
-                like = self.source.steps[run.start]
-                if guard.kind in ("bool", "bounds"):
-                    y = self._new((), np.bool_)
-                    name = "all" if guard.value else "any"
-                    self._step(name, [stack], {"axis": None, "keepdims": False}, y, like)
-                    value: Any = bool(guard.value)
-                    kind = guard.kind
-                else:
-                    values = [
-                        self.guarded[self.variables[run.first + i * run.width + m].number][k].value
-                        for i in range(run.count)
-                    ]
-                    if run.reverse:
-                        values.reverse()
-                    y, kind = stack, "shape"
-                    value = np.array(values).reshape((run.count, *np.shape(values[0])))
-                found.append(Assumption(y, kind, value, guard.source, len(self.steps)))
+            place = run.first + m
+            for k, first in enumerate(self.guarded.get(self.variables[place].number, ())):
+                each = [
+                    self.guarded[self.variables[place + i * run.width].number][k]
+                    for i in range(run.count)
+                ]
+                if run.reverse:
+                    each.reverse()
+                value = np.stack([np.asarray(g.value) for g in each])
+                found.append(
+                    Assumption(
+                        run.stacked[m],
+                        first.kind,
+                        value != 0 if first.kind in ("bool", "bounds") else value,
+                        first.source,
+                        len(self.steps),
+                        np.stack([self.asked[id(g)] for g in each]),
+                    )
+                )
         return found
-
-
-def _moved(guard: Assumption, variable: Variable, position: int) -> Assumption:
-    return Assumption(variable, guard.kind, guard.value, guard.source, position)
 
 
 def _primitive(name: str) -> Any:
