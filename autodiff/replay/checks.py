@@ -25,19 +25,16 @@ __all__ = ["Names", "fetched", "names_of_path"]
 
 
 class Names:
-    """The outer names of one recorded path: what is checked before it runs, what is fetched.
+    """The outer names of one recorded path, as they are checked before it runs.
 
     Attributes
     ----------
     check : callable
         No arguments; True where every guarded name is what it was.
-    live : list of callable
-        How to fetch each of the program's live captured arrays.
     """
 
     def __init__(self) -> None:
         self.check: Callable[[], bool] = lambda: True
-        self.live: list[Callable[[], Any]] = []
 
 
 def names_of_path(

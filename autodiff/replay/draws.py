@@ -258,10 +258,6 @@ class DrawsRecorder:
             if not _equal(state_of(x), self._before[key]):
                 put_back(x, self._before[key])
 
-    def draws(self, used: Sequence[int]) -> Draws | None:
-        """What a replay has to draw, None for nothing."""
-        return Draws(self.calls, used) if self.calls else None
-
     def unseeded(self) -> None:
         """Take note that NumPy has made a generator of the system's randomness for f."""
         self._refuse(f"a generator that it makes without a seed by {_BEHIND}")

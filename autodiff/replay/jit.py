@@ -605,7 +605,7 @@ class _Signature:
                 return recording
         from autodiff.xla.executable import LONGEST
 
-        if len(path.program.steps) > LONGEST:
+        if path.length > LONGEST and len(path.program.steps) > LONGEST:
             self.eager = True
             self.paths = []
             self._warn(

@@ -6,8 +6,10 @@ takes, which outer names have to be what they were, how the results are put toge
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,8 +86,16 @@ def _place_of(error: BaseException) -> str:
     return place
 
 
+# What a path knows when its program is settled, by one thread at a time.
+_SETTLED = frozenset("program draws fetches outputs guards key".split())
+_settling = threading.RLock()
+
+
 class Path:
     """One path through a function.
+
+    Its program is settled (simplified, loops rolled) when somebody asks for it or for what follows
+    from it: many paths never come back.
 
     Attributes
     ----------
@@ -105,6 +115,7 @@ class Path:
         "_count",
         "_finish",
         "_replayed",
+        "_settle",
         "check",
         "draws",
         "exact",
@@ -113,6 +124,7 @@ class Path:
         "guards",
         "key",
         "kinds",
+        "length",
         "name",
         "names",
         "outputs",
@@ -123,15 +135,16 @@ class Path:
 
     def __init__(
         self,
-        program: Program,
+        recorded: Program,
+        settle: Callable[[], tuple[Program, Sequence[Callable[[], Any]], Draws | None]],
         names: Names,
         structure: Any,
         kinds: Sequence[Any],
         name: str,
-        draws: Draws | None = None,
     ):
-        self.draws = draws
-        self.program = program
+        self._settle: Any = settle
+        # Steps before simplification.
+        self.length = len(recorded.steps)
         self.names = names
         # Whether the outer names are what they were.
         self.check = names.check
@@ -140,14 +153,10 @@ class Path:
         self.name = name
         self.executor: Any = None
         self.seen = 0
-        self.guards = program.assumptions
-        # Which path this is: what Python found, in the order in which it asked.
-        self.key = found_in(self.guards, [g.value for g in self.guards])
         # Whether a value was taken out that only an executor with NumPy's bits gives again.
-        self.exact = any(g.kind in ("float", "complex") for g in self.guards)
-        self.outputs = program.outputs
-        self._count = sum(isinstance(y, Variable) for y in program.outputs)
-        constants = any(not isinstance(y, Variable) for y in program.outputs)
+        self.exact = any(g.kind in ("float", "complex") for g in recorded.assumptions)
+        self._count = sum(isinstance(y, Variable) for y in recorded.outputs)
+        constants = self._count < len(recorded.outputs)
         plain = not constants and not any(kind is not None for kind in kinds)
         # The two common results need no containers rebuilt.
         self._finish = None
@@ -155,8 +164,23 @@ class Path:
             self._finish = "leaf"
         elif plain and _is_flat_tuple(structure, len(kinds)):
             self._finish = "tuple"
-        self.fetches = tuple(names.live)
         self._replayed: Replayed | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        # Slots that are empty until the program is settled.
+        if name not in _SETTLED:
+            raise AttributeError(f"a path has no attribute {name!r}")
+        with _settling:
+            if self._settle is not None:
+                with _uncollected():
+                    self.program, fetches, self.draws = self._settle()
+                self.fetches = tuple(fetches)
+                self.outputs = self.program.outputs
+                self.guards = self.program.assumptions
+                # Which path this is: what Python found, in the order in which it asked.
+                self.key = found_in(self.guards, [g.value for g in self.guards])
+                self._settle = None
+        return object.__getattribute__(self, name)
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for these leaves of arguments; raises `GuardFailed` on another path."""
@@ -342,11 +366,17 @@ def record_call(
     -------
     Recording
     """
-    # Tens of thousands of objects are made, and none is garbage: collecting takes half of the time.
+    with _uncollected():
+        return _record_call(f, leaves, rebuild, receiver, named_arrays, others)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Tens of thousands of objects are made, none is garbage: collecting takes half the time."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return _record_call(f, leaves, rebuild, receiver, named_arrays, others)
+        yield
     finally:
         if collecting:
             gc.enable()
@@ -427,7 +457,6 @@ def _record_call(
         (_variable(trace, handle), np.asarray(trace.read(handle)[0]))
         for handle in listener.samples.values()
     ]
-    numbers = {id(array): var.number for var, array in (*alive, *samples)}
     program = from_recording(
         equations,
         trace.guards,
@@ -446,18 +475,19 @@ def _record_call(
     names = names_of_path(places, used, unexplained, contents)
     if not names.check():
         return left(None, ("changes", None))
-    kept = {
-        v.number: numbers[id(array)]
-        for v, array in zip(program.captured[: program.live], used, strict=True)
-    }
-    program = rolled(simplify(program))
-    inner = [kept[v.number] for v in program.captured[: program.live]]
-    names.live = [fetched(fetches[number]) for number in inner if number not in drawn]
-    draws = listener.draws([drawn[number] for number in inner if number in drawn])
+    recorded, calls = program, listener.calls
+
+    def settle() -> tuple[Program, list[Callable[[], Any]], Draws | None]:
+        program = rolled(simplify(recorded))
+        inner = [v.number for v in program.captured[: program.live]]
+        fetch = [fetched(fetches[number]) for number in inner if number not in drawn]
+        used = [drawn[number] for number in inner if number in drawn]
+        return program, fetch, Draws(calls, used) if calls else None
+
     kinds = [
         None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)
     ]
-    return left(Path(program, names, structure, kinds, name_of(f), draws))
+    return left(Path(recorded, settle, names, structure, kinds, name_of(f)))
 
 
 def _variable(trace: Any, handle: Any) -> Any:
