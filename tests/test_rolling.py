@@ -1,5 +1,6 @@
 """Rolling: what a Python loop left unrolled becomes a loop, with the same results."""
 
+import math
 import warnings
 
 import numpy as np
@@ -10,6 +11,8 @@ import autodiff.numpy as anp
 from autodiff.lowering.simplify import simplify
 from autodiff.replay import rolling
 from autodiff.replay.executors import NumpyExecutor, executor_named
+from autodiff.replay.guards import found_in
+from autodiff.replay.jit import _Signature
 from autodiff.replay.rolling import rolled
 
 A = np.linspace(0.1, 0.5, 5)
@@ -20,13 +23,6 @@ MATRICES = [np.eye(5) * 0.9 + 0.01 * k * np.ones((5, 5)) / 60 for k in range(60)
 @pytest.fixture(autouse=True)
 def short_programs_too(monkeypatch):
     monkeypatch.setattr(rolling, "SHORT", 32)
-
-
-def steps(program):
-    return sum(
-        1 + (steps(s.params["body"].program) if s.primitive.name == "scan" else 0)
-        for s in program.steps
-    )
 
 
 def carried(x):
@@ -155,6 +151,87 @@ def branching(x):
     return np.sum(x)
 
 
+def until_both(x):
+    y = x
+    for k in range(200):
+        if y[0] > 10:
+            y = y * 0.5
+        new = np.cos(y) * 0.5 + 0.4 * y + 0.001 * k
+        err = np.sum((new - y) ** 2)
+        y = new
+        if err < 2e-6:
+            break
+    return np.sum(y)
+
+
+def runge_kutta(x):
+    def slope(y):
+        return np.sin(y) * A - 0.1 * y
+
+    for _ in range(9):
+        for _ in range(12):
+            a = slope(x)
+            b = slope(x + 0.05 * a)
+            x = x + 0.1 * b
+        x = x * 1.1
+    return np.sum(x * x)
+
+
+def gauss_seidel(x):
+    b = np.concatenate([x, x * 0.5, np.cos(x)])
+    y = anp.zeros(15)
+    for _ in range(9):
+        for i in range(1, 14):
+            y[i] = 0.5 * (y[i - 1] + y[i + 1] + b[i])
+    return np.sum(y * b)
+
+
+def list_of_arrays(x):
+    rows = []
+    for _ in range(60):
+        x = x + 0.01 * np.sin(x)
+        rows.append(x)
+    wide = np.stack(rows, axis=-1)
+    return np.sum(wide * wide) + np.sum(np.concatenate(rows[::-1]) * np.linspace(0.0, 1.0, 300))
+
+
+def list_of_numbers(x):
+    y, made = x[0], []
+    for _ in range(60):
+        y = y + 0.01 * np.sin(y) * x[1]
+        made.append(y)
+    return np.sum(anp.array(made) ** 2) + np.sum(np.vstack(made[::2]))
+
+
+def newtons(x):
+    s = 0.0
+    for t in range(20):
+        y = x[0] + 1.0
+        while abs(y * y - x[2] - t) > 1e-6:
+            y = 0.5 * (y + (x[2] + t) / y)
+        s = s + y
+    return s
+
+
+def every_fifth(x):
+    for k in range(100):
+        x = x + 0.01 * np.sin(x)
+        if k % 5 == 0:
+            x = x * 0.9
+    return np.sum(x)
+
+
+def moments(x):
+    m = v = np.zeros(5)
+    slope = autodiff.grad(lambda z: np.sum(np.sin(z) * z))
+    for t in range(1, 40):
+        d = slope(x)
+        m = 0.9 * m + 0.1 * d
+        v = 0.99 * v + 0.01 * d * d
+        x = x - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
+    return np.sum(x * x)
+
+
 FUNCTIONS = [
     carried,
     two_carries,
@@ -173,8 +250,15 @@ FUNCTIONS = [
     alternating,
     until,
     branching,
+    until_both,
+    runge_kutta,
+    gauss_seidel,
+    list_of_arrays,
+    list_of_numbers,
+    newtons,
+    every_fifth,
+    moments,
 ]
-# How many steps are left of each at most, bodies included; and of its gradient.
 named = pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
 
 
@@ -194,7 +278,7 @@ def test_the_values_are_those_of_the_steps(f, of, monkeypatch):
     program = unrolled(of(f), X, monkeypatch)
     made = rolled(program)
     made.validate()
-    assert steps(made) < 0.5 * len(program.steps)
+    assert made.size < 0.5 * len(program.steps)
     for x in (X, X * 1.0001):
         expected = NumpyExecutor(program)(arguments(program, x))
         found = NumpyExecutor(made)(arguments(made, x))
@@ -284,7 +368,7 @@ def test_random_loops(seed, monkeypatch):
         made.validate()
         # Where nearly nothing is needed of what a loop does, it stays.
         if len(program.steps) > 300:
-            assert steps(made) < 0.8 * len(program.steps)
+            assert made.size < 0.8 * len(program.steps)
         for x in (START, START * 1.0001):
             expected = NumpyExecutor(program)(arguments(program, x))
             found = NumpyExecutor(made)(arguments(made, x))
@@ -358,7 +442,7 @@ def reads(x, k):
 
 def test_an_index_out_of_range_raises_numpys_error():
     k = np.arange(40) % 5
-    assert steps(autodiff.record(reads, X, k).program) < 60
+    assert autodiff.record(reads, X, k).program.size < 60
     for f in (reads, autodiff.grad(reads)):
         g = autodiff.jit(f)
         for _ in range(3):
@@ -380,6 +464,103 @@ def test_counts_taken_in_a_loop_are_guarded_at_once():
     g = autodiff.jit(f)
     for indices in (k, k, k[::-1].copy(), k, k[::-1].copy()):
         np.testing.assert_allclose(g(X, indices), f(X, indices), rtol=1e-13)
+    assert g.paths == 2
+
+
+def decides(x, k):
+    """Loops that end, choose and count by their values: bodies with up to three guards."""
+    y, n = x, 0
+    for i in range(60):
+        if y[0] > 1.0:
+            y = y * 0.25
+        y = y + 0.1 * x + 0.01 * i
+        if k[i] > 2:
+            y = y - 0.01 * np.sin(y) * k[i]
+        if np.sum(y * y) > 6.0:
+            break
+        n += int(k[i])
+    while y[1] > 0.5:
+        y = y * 0.97
+        n += 1
+    return np.sum(y) + n
+
+
+@pytest.mark.parametrize("short", [0, 150, 400, 10**9])
+def test_as_many_recordings_as_paths(short, monkeypatch):
+    # A path through a loop is the same whether the loop was rolled or not, or only on some paths.
+    monkeypatch.setattr(rolling, "SHORT", short)
+    recordings = 0
+
+    def f(x, k):
+        nonlocal recordings
+        recordings += 1
+        return decides(x, k)
+
+    g = autodiff.jit(f, strict=True)
+    monkeypatch.setattr(_Signature, "_prepare", through_numpy)
+    rng = np.random.default_rng(5)
+    calls = [
+        (X * rng.choice([0.2, 0.5, 1.0, 2.0, 4.0]), rng.integers(0, 5, 60) // 4 * 4)
+        for _ in range(12)
+    ]
+    expected = [decides(*args) for args in calls]
+    for k in (*range(12), *rng.integers(0, 12, 30).tolist()):
+        np.testing.assert_array_equal(g(*calls[k]), expected[k])
+    assert recordings == g.paths <= 12
+
+
+def through_numpy(signature, path):
+    path.through_numpy()
+    path.seen = -1
+
+
+def test_guards_of_a_rolled_loop_in_one_vector():
+    pytest.importorskip("jaxlib")
+    recordings = 0
+
+    def f(x, k):
+        nonlocal recordings
+        recordings += 1
+        return decides(x, k)
+
+    g = autodiff.jit(f, strict=True)
+    k = np.arange(60) % 2 * 4
+    other = np.where(np.arange(60) == 5, 0, k)
+    for x, indices in [(0.2 * X, k), (X, k), (0.2 * X, other)] * 4:
+        np.testing.assert_allclose(g(x, indices), decides(x, indices), rtol=1e-13)
+    assert recordings == g.paths == 3
+
+
+def test_a_path_is_found_by_the_first_answer_that_differs():
+    program = autodiff.record(decides, 0.2 * X, np.arange(60) % 2 * 4).program
+    assert any(guard.stacked for guard in program.assumptions)
+    places = np.concatenate([guard.asked.ravel() for guard in program.assumptions])
+    np.testing.assert_array_equal(np.sort(places), np.arange(len(places)))
+    expected = [guard.value for guard in program.assumptions]
+    whole = found_in(program.assumptions, expected)
+    assert len(whole) == len(places)
+    for n, guard in enumerate(program.assumptions):
+        for k in range(guard.asked.size):
+            changed = np.array(guard.value)
+            changed.flat[k] = not changed.flat[k] if changed.dtype == bool else -7
+            found = found_in(program.assumptions, [*expected[:n], changed, *expected[n + 1 :]])
+            place = guard.asked.flat[k]
+            assert found[:place] == whole[:place]
+            assert found[place] != whole[place]
+            assert len(found) == place + 1
+        known = found_in(program.assumptions, expected[:n])
+        assert known == whole[: len(known)]
+
+
+def test_floats_taken_out_stay_step_by_step():
+    def f(x):
+        for _ in range(60):
+            x = x * 0.9 + 0.01 * math.sin(x[0])
+        return np.sum(x)
+
+    g = autodiff.jit(f)
+    for scale in (1.0, 1.0, 2.0):
+        np.testing.assert_array_equal(g(scale * X), f(scale * X))
     assert g.paths == 2
 
 

@@ -172,6 +172,18 @@ class Program:
                 found.setdefault(step.primitive.name, reason)
         return tuple(found.items())
 
+    @property
+    def size(self) -> int:
+        """Number of steps, those in the bodies of loops and branches included."""
+        return len(self.steps) + sum(
+            body.program.size
+            for step in self.steps
+            if step.primitive.multiple and step.params
+            for value in step.params.values()
+            for body in (value if type(value) is tuple else (value,))
+            if isinstance(getattr(body, "program", None), Program)
+        )
+
     def __str__(self) -> str:
         return "\n".join(self._text())
 

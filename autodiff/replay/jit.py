@@ -605,13 +605,14 @@ class _Signature:
                 return recording
         from autodiff.xla.executable import LONGEST
 
-        if path.length > LONGEST and len(path.program.steps) > LONGEST:
+        if path.length > LONGEST and path.program.size > LONGEST:
             self.eager = True
             self.paths = []
             self._warn(
-                f"runs eagerly: its recorded program has {len(path.program.steps)} steps, and "
+                f"runs eagerly: its recorded program has {path.program.size} steps, and "
                 f"XLA's compiler is given at most {LONGEST}; use array operations instead of "
-                "Python loops over elements"
+                "Python loops over elements, or autodiff.control.scan for loops that could not be "
+                "rolled"
             )
             return recording
         for known in self.paths:

@@ -144,7 +144,7 @@ class Path:
     ):
         self._settle: Any = settle
         # Steps before simplification.
-        self.length = len(recorded.steps)
+        self.length = recorded.size
         self.names = names
         # Whether the outer names are what they were.
         self.check = names.check

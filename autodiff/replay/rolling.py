@@ -18,7 +18,7 @@ from autodiff._kernels.program import param_key, scalar_key
 from autodiff.lowering.program import Assumption, Program, Step, Variable
 from autodiff.lowering.simplify import useful
 from autodiff.primitives.indexing import ARRAY
-from autodiff.replay.repeats import FIRST_INDEX, Repeats, Run
+from autodiff.replay.repeats import FEW_ITERATIONS, FIRST_INDEX, Repeats, Run
 
 __all__ = ["SHORT", "rolled"]
 
@@ -121,11 +121,7 @@ class _Rolling(Repeats):
         self.runs = kept
         for run in kept:
             for found in run.requests.values():
-                for segment in found:
-                    if segment[0] == "stack":
-                        kept[segment[1]].stacks.add(segment[2])
-                    elif segment[0] == "single":
-                        self._want(segment[1])
+                self._need(found)
             for slot in range(len(run.codes)):
                 code = int(run.codes[slot])
                 if code < 0 and slot not in run.requests:
@@ -138,14 +134,40 @@ class _Rolling(Repeats):
         loose = np.ones(len(self.source.steps), bool)
         for run in kept:
             loose[run.start : run.stop] = False
+        self.joined: dict[int, list[Any]] = {}
         for k in np.flatnonzero(loose).tolist():
-            for x in self.places[self.heads[k] : self.heads[k + 1]].tolist():
+            column = self.places[self.heads[k] : self.heads[k + 1]]
+            if len(column) >= FEW_ITERATIONS and self._joins(self.source.steps[k]):
+                found = self._segments(column, kept)
+                if 2 * len(found) <= len(column):
+                    self.joined[k] = found
+                    self._need(found)
+                    continue
+            for x in column.tolist():
                 self._want(x)
         numbers = {v.number: k for k, v in enumerate(self.variables)}
         for y in self.source.outputs:
             if isinstance(y, Variable) and y.number in numbers:
                 self._want(numbers[y.number])
         self.loose = loose
+
+    def _joins(self, step: Step) -> bool:
+        """Whether a step only puts arrays of one kind together: they may be there as a stack."""
+        if step.primitive.name not in ("stack", "concatenate") or step.params.keys() > {"axis"}:
+            return False
+        kinds = {
+            (x.shape, x.dtype, x.weak) if isinstance(x, Variable) else None for x in step.operands
+        }
+        (y,) = step.outputs
+        return len(kinds) == 1 and None not in kinds and step.operands[0].dtype == y.dtype
+
+    def _need(self, segments: Sequence[Any]) -> None:
+        """Have the loops give out what a sequence is made from."""
+        for segment in segments:
+            if segment[0] == "stack":
+                self.runs[segment[1]].stacks.add(segment[2])
+            elif segment[0] == "single":
+                self._want(segment[1])
 
     def _want(self, place: int) -> None:
         if place >= 0 and self.owner[place] >= 0:
@@ -217,7 +239,10 @@ class _Rolling(Repeats):
             run = at.get(k)
             if run is None:
                 positions[k] = len(self.steps)
-                self.steps.append(program.steps[k])
+                if k in self.joined:
+                    self._join(program.steps[k], self.joined[k])
+                else:
+                    self.steps.append(program.steps[k])
                 k += 1
                 continue
             # Guards on values from before that were asked inside of the loop.
@@ -254,6 +279,16 @@ class _Rolling(Repeats):
             Step(_primitive(name), operands, params, [y], like.source, like.region, None)
         )
         return y
+
+    def _join(self, step: Step, segments: Sequence[Any]) -> None:
+        """A step that puts together what loops have stacked."""
+        x = self._sequence(segments, step)
+        axis = step.params.get("axis", 0) % step.outputs[0].ndim
+        if axis:
+            axes = (*range(1, axis + 1), 0, *range(axis + 1, x.ndim))
+            y = self._new(tuple(x.shape[k] for k in axes), x.dtype)
+            x = self._step("transpose", [x], {"axes": axes}, y, step)
+        self._step("reshape", [x], {"shape": step.outputs[0].shape}, step.outputs[0], step)
 
     def _sequence(self, segments: Sequence[Any], like: Step) -> Variable:
         """One array of the items of a sequence."""

@@ -23,9 +23,9 @@ __all__ = ["LONGEST", "Executable", "TooLong", "compile_program"]
 
 _ndarray = np.ndarray
 
-# Steps of a straight-line program that XLA is given at most. Compile time grows faster than their
-# number (3,000: half a second on scalars, up to two on 100-vectors; 10,000: 4 and 12 seconds),
-# and some jaxlib crash on gradients of programs of 10,000.
+# Steps of a program, bodies of loops included, that XLA is given at most. Compile time grows
+# faster than their number (3,000: half a second on scalars, up to two on 100-vectors; 10,000: 4 and
+# 12 seconds), and some jaxlib crash on gradients of programs of 10,000.
 LONGEST = 3_000
 
 # Above this many elements in some array, XLA's fusion compiler earns its compile time.
@@ -301,8 +301,8 @@ def compile_program(program: Program) -> Any:
     Executable or Segments
         The latter where some steps are the host's.
     """
-    if len(program.steps) > LONGEST:
-        raise TooLong(len(program.steps))
+    if program.size > LONGEST:
+        raise TooLong(program.size)
     if program.cuts:
         from autodiff.xla.segments import Segments
 
@@ -311,7 +311,7 @@ def compile_program(program: Program) -> Any:
 
 
 class TooLong(RuntimeError):
-    """A straight-line program of more steps than XLA is given."""
+    """A program of more steps than XLA is given."""
 
     def __init__(self, steps: int):
         super().__init__(
