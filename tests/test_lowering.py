@@ -470,6 +470,11 @@ SPECIAL = {
     "xlogy": (PAIRS, 1e-14),
     "xlog1py": (PAIRS, 1e-14),
     "logit": ((np.r_[np.linspace(0, 1, 100), SPECIAL_POINTS],), 1e-13),
+    "gammasgn": ((np.r_[np.linspace(-4.3, 4, 60), SPECIAL_POINTS],), 0),
+    "exp10": ((np.r_[np.linspace(-300, 300, 60), SPECIAL_POINTS],), 1e-12),
+    "cosm1": ((np.r_[TINY[100:], np.linspace(-5, 5, 60)],), 1e-13),
+    "boxcox": ((np.r_[TINY, np.linspace(0.1, 9, 60)], np.r_[np.zeros(130), np.ones(130)]), 1e-13),
+    "zeta": ((np.linspace(1.5, 20, 60), np.linspace(0.3, 9, 60)), 1e-13),
     "log_expit": ((np.r_[np.linspace(-40, 40, 100), SPECIAL_POINTS],), 1e-13),
 }
 

@@ -70,11 +70,13 @@ def define(parameters: str, text: str, names: dict[str, Any]) -> Callable[..., A
     return function
 
 
-def vocabulary(functions: dict[str, Any]) -> dict[str, Any]:
+def vocabulary(
+    functions: dict[str, Any], shorthands: dict[str, str] = table.SHORTHANDS
+) -> dict[str, Any]:
     """The names of the language: `functions`, the constants, and the shorthands made of them."""
     # The name is that of the module, for whoever looks for the innermost frame outside the package.
     names = {"__name__": table.__name__, **functions, **table.CONSTANTS}
-    for head, text in table.SHORTHANDS.items():
+    for head, text in shorthands.items():
         name, _, parameters = head.rstrip(")").partition("(")
         names[name] = define(parameters, text, names)
     return names

@@ -1,10 +1,11 @@
 """Functions of `scipy.special` beyond the rows of the table: values are SciPy's, derivatives here.
 
-SciPy is imported when one of them is first called. `ROWS` reads as the table does: derivative, one
-expression for each operand, over `y` and the operands `x` or `a, b`. They have no C loops. Most are
-expanded for XLA, in float64 where they are sensitive: within 1e-13 of SciPy relative to the value
-(`gamma` and `beta` 1e-12, since their logarithms are large; `beta` and `betaln` have a pole at each
-negative integer, of which SciPy makes finite values in some). Bessel functions go to the host.
+SciPy is imported when one of them is first called. `ROWS` reads as the table does: derivatives, one
+expression for each operand, over `y` and the operands `x`, `a, b`, `a, b, x`, or `a, b, c, x`. They
+have no C loops. Those with a rule below are expanded for XLA, in float64 where they are
+sensitive: within 1e-13 of SciPy relative to the value (`gamma` and `beta` 1e-12, since their
+logarithms are large; `beta` and `betaln` have a pole at each negative integer, of which SciPy makes
+finite values in some). The others, such as Bessel functions, go to the host.
 """
 
 from __future__ import annotations
@@ -15,56 +16,143 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autodiff._kernels.primitive import Elementwise, Primitive
-from autodiff._kernels.tracer import ndim_of, register_ufunc, shape_of
-from autodiff.primitives import reductions
-from autodiff.primitives.elementwise import (
-    PRIMITIVES,
-    define,
-    exp,
-    multiply,
-    scale,
-    select,
-    subtract,
-    vocabulary,
-)
-from autodiff.primitives.reductions import Axis, axes_of, kept
-from autodiff.primitives.reductions import sum as total
-from autodiff.primitives.shapes import broadcast_to, reshape
+from autodiff._kernels.primitive import Elementwise
+from autodiff._kernels.tracer import register_ufunc
+from autodiff.primitives import special_incomplete
+from autodiff.primitives.elementwise import PRIMITIVES, define, scale, select, vocabulary
+from autodiff.primitives.table import SHORTHANDS as OF_THE_TABLE
 
 # fmt: off
 ROWS = (
-    # name        derivatives
-    ("xlogy",     "log(b) ; a / b"),
-    ("xlog1py",   "log1p(b) ; a / (1 + b)"),
-    ("entr",      "-log(x) - 1"),
-    ("rel_entr",  "log(a / b) + 1 ; -a / b"),
-    ("kl_div",    "log(a / b) ; 1 - a / b"),
-    ("logit",     "1 / (x * (1 - x))"),
-    ("log_expit", "expit(-x)"),
-    ("ndtr",      "exp(-x * x / 2) / sqrt(2 * pi)"),
-    ("log_ndtr",  "exp(-x * x / 2 - y) / sqrt(2 * pi)"),
-    ("ndtri",     "sqrt(2 * pi) * exp(y * y / 2)"),
-    ("erfinv",    "sqrt(pi) / 2 * exp(y * y)"),
-    ("erfcinv",   "-sqrt(pi) / 2 * exp(y * y)"),
-    ("gamma",     "y * digamma(x)"),
-    ("betaln",    "digamma(a) - digamma(a + b) ; digamma(b) - digamma(a + b)"),
-    ("beta",      "y * (digamma(a) - digamma(a + b)) ; y * (digamma(b) - digamma(a + b))"),
-    ("i0",        "i1(x)"),
-    ("i1",        "i0(x) - select(x == 0, 0.5, y / select(x == 0, 1.0, x))"),
-    ("j0",        "-j1(x)"),
-    ("j1",        "j0(x) - select(x == 0, 0.5, y / select(x == 0, 1.0, x))"),
+    # name         derivatives; a dash: the operand is an order or a count
+    ("xlogy",      "log(b) ; a / b"),
+    ("xlog1py",    "log1p(b) ; a / (1 + b)"),
+    ("entr",       "-log(x) - 1"),
+    ("rel_entr",   "log(a / b) + 1 ; -a / b"),
+    ("kl_div",     "log(a / b) ; 1 - a / b"),
+    ("logit",      "1 / (x * (1 - x))"),
+    ("log_expit",  "expit(-x)"),
+    ("exp10",      "y * ln10"),
+    ("cosm1",      "-sin(x)"),
+    ("exprel",     "hyp1f1(2, 3, x) / 2"),
+    ("powm1",      "scale(b, power(a, b - 1)) ; (y + 1) * log(a)"),
+    ("huber",      "select(absolute(b) <= a, 0, absolute(b) - a) ; minimum(maximum(b, -a), a)"),
+    ("pseudo_huber",
+     "a * (root(b / a) - 1) * 2 - b * b / (a * root(b / a)) ; b / root(b / a)"),
+
+    # Powers made normal: (x ** l - 1) / l and its inverse.
+    ("boxcox",     "power(a, b - 1) ; power_mean(b, log(a))"),
+    ("boxcox1p",   "power(1 + a, b - 1) ; power_mean(b, log1p(a))"),
+    ("inv_boxcox", "power(y, 1 - b) ; -power_mean(b, log(y)) * power(y, 1 - b)"),
+    ("inv_boxcox1p", "power(1 + y, 1 - b) ; -power_mean(b, log1p(y)) * power(1 + y, 1 - b)"),
+
+    # The normal distribution and the error function
+    ("ndtr",       "exp(-x * x / 2) / root_two_pi"),
+    ("log_ndtr",   "exp(-x * x / 2 - y) / root_two_pi"),
+    ("ndtri",      "root_two_pi * exp(y * y / 2)"),
+    ("ndtri_exp",  "root_two_pi * exp(y * y / 2 + x)"),
+    ("erfinv",     "root_pi / 2 * exp(y * y)"),
+    ("erfcinv",    "-root_pi / 2 * exp(y * y)"),
+    ("erfcx",      "2 * x * y - 2 / root_pi"),
+    ("erfi",       "2 / root_pi * exp(x * x)"),
+    ("dawsn",      "1 - 2 * x * y"),
+    ("wofz",       "2j / root_pi - 2 * x * y"),
+    ("owens_t",    ("-exp(-a * a / 2) * erf(a * b / sqrt(2)) / (2 * root_two_pi) ; "
+                    "exp(-a * a * (1 + b * b) / 2) / (2 * pi * (1 + b * b))")),
+
+    # The gamma function and what is made of it
+    ("gamma",      "y * digamma(x)"),
+    ("rgamma",     ("select(x > 0.5, -y * digamma(select(x > 0.5, x, 1)), "
+                    "reflected(select(x > 0.5, 0, x)))")),
+    ("loggamma",   "digamma(x)"),
+    ("betaln",     "digamma(a) - digamma(a + b) ; digamma(b) - digamma(a + b)"),
+    ("beta",       "y * (digamma(a) - digamma(a + b)) ; y * (digamma(b) - digamma(a + b))"),
+    ("poch",       "y * (digamma(a + b) - digamma(a)) ; y * digamma(a + b)"),
+    ("binom",      ("y * (digamma(a + 1) - digamma(a - b + 1)) ; "
+                    "y * (digamma(a - b + 1) - digamma(b + 1))")),
+    ("zeta",       "- ; -a * zeta(a + 1, b)"),
+
+    # Incomplete gamma and beta functions; values of their derivatives in parameters are in
+    # `special_incomplete.py`.
+    ("gammainc",   "gammainc_a(a, b) ; gamma_density(a, b)"),
+    ("gammaincc",  "-gammainc_a(a, b) ; -gamma_density(a, b)"),
+    ("gammaincinv",  "-gammainc_a(a, y) / gamma_density(a, y) ; 1 / gamma_density(a, y)"),
+    ("gammainccinv", "-gammainc_a(a, y) / gamma_density(a, y) ; -1 / gamma_density(a, y)"),
+    ("betainc",    "betainc_a(a, b, x) ; betainc_b(a, b, x) ; beta_density(a, b, x)"),
+    ("betaincc",   "-betainc_a(a, b, x) ; -betainc_b(a, b, x) ; -beta_density(a, b, x)"),
+    ("betaincinv", ("-betainc_a(a, b, y) / beta_density(a, b, y) ; "
+                    "-betainc_b(a, b, y) / beta_density(a, b, y) ; 1 / beta_density(a, b, y)")),
+    ("betainccinv", ("-betainc_a(a, b, y) / beta_density(a, b, y) ; "
+                     "-betainc_b(a, b, y) / beta_density(a, b, y) ; -1 / beta_density(a, b, y)")),
+
+    ("gammainc_a", "gammainc_aa(a, b) ; gamma_density(a, b) * gamma_score(a, b)"),
+    ("gammainc_aa", "- ; gamma_density(a, b) * (square(gamma_score(a, b)) - polygamma(1, a))"),
+    ("betainc_a",  ("betainc_aa(a, b, x) ; betainc_ab(a, b, x) ; "
+                    "beta_density(a, b, x) * beta_score(a, b, x)")),
+    ("betainc_b",  ("betainc_ab(a, b, x) ; betainc_bb(a, b, x) ; "
+                    "beta_density(a, b, x) * beta_score(b, a, 1 - x)")),
+    ("betainc_aa", ("- ; - ; beta_density(a, b, x) * "
+                    "(square(beta_score(a, b, x)) - polygamma(1, a) + polygamma(1, a + b))")),
+    ("betainc_ab", ("- ; - ; beta_density(a, b, x) * "
+                    "(beta_score(a, b, x) * beta_score(b, a, 1 - x) + polygamma(1, a + b))")),
+    ("betainc_bb", ("- ; - ; beta_density(a, b, x) * "
+                    "(square(beta_score(b, a, 1 - x)) - polygamma(1, b) + polygamma(1, a + b))")),
+
+    # Integrals
+    ("exp1",       "-exp(-x) / x"),
+    ("expi",       "exp(x) / x"),
+    ("expn",       "- ; select(a == 0, -y * (1 + 1 / b), -expn(select(a == 0, 1, a) - 1, b))"),
+    ("spence",     "-hyp2f1(1, 1, 2, 1 - x)"),
+    ("ellipk",     "pi / 8 * hyp2f1(1.5, 1.5, 2, x)"),
+    ("ellipe",     "-pi / 8 * hyp2f1(0.5, 1.5, 2, x)"),
+    ("hyp0f1",     "- ; hyp0f1(a + 1, b) / a"),
+    ("hyp1f1",     "- ; - ; a / b * hyp1f1(a + 1, b + 1, x)"),
+    ("hyp2f1",     "- ; - ; - ; a * b / c * hyp2f1(a + 1, b + 1, c + 1, x)"),
+
+    # Bessel functions
+    ("i0",         "i1(x)"),
+    ("i1",         "i0(x) - fraction(y, x)"),
+    ("i0e",        "i1e(x) - sign(x) * y"),
+    ("i1e",        "i0e(x) - fraction(y, x) - sign(x) * y"),
+    ("j0",         "-j1(x)"),
+    ("j1",         "j0(x) - fraction(y, x)"),
+    ("k0",         "-k1(x)"),
+    ("k1",         "-k0(x) - y / x"),
+    ("k0e",        "y - k1e(x)"),
+    ("k1e",        "y - k0e(x) - y / x"),
+    ("y0",         "-y1(x)"),
+    ("y1",         "y0(x) - y / x"),
+    ("jv",         "- ; (jv(a - 1, b) - jv(a + 1, b)) / 2"),
+    ("yn",         "- ; (yn(a - 1, b) - yn(a + 1, b)) / 2"),
+    ("yv",         "- ; (yv(a - 1, b) - yv(a + 1, b)) / 2"),
+    ("iv",         "- ; (iv(a - 1, b) + iv(a + 1, b)) / 2"),
+    ("ive",        "- ; (ive(a - 1, b) + ive(a + 1, b)) / 2 - sign(b) * y"),
+    ("kn",         "- ; -(kn(a - 1, b) + kn(a + 1, b)) / 2"),
+    ("kv",         "- ; -(kv(a - 1, b) + kv(a + 1, b)) / 2"),
+    ("kve",        "- ; y - (kve(a - 1, b) + kve(a + 1, b)) / 2"),
+
+    # Piecewise constant
+    ("gammasgn",   "-"),
 )
+
+# Shorthands of these rows, as the table has its own.
+SHORTHANDS = {
+    # y / x of a function that is odd, with derivative 1/2 at 0
+    "fraction(y, x)": "select(x == 0, 0.5, y / select(x == 0, 1.0, x))",
+    "root(x)": "sqrt(1 + x * x)",
+    # The derivative of (exp(l * z) - 1) / l in l, without cancellation: z**2 / 2 at l == 0.
+    "power_mean(l, z)": "z * z * hyp1f1(2, 3, l * z) / 2",
+    # The derivative of 1 / gamma at x <= 1/2
+    "reflected(x)": "(pi * cos(pi * x) - sin(pi * x) * digamma(1 - x)) * gamma(1 - x) / pi",
+    "gamma_density(a, x)": "exp(xlogy(a - 1, x) - x - gammaln(a))",
+    "gamma_score(a, x)": "log(x) - digamma(a)",
+    "beta_score(a, b, x)": "log(x) - digamma(a) + digamma(a + b)",
+    "beta_density(a, b, x)": "exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b))",
+}
 # fmt: on
 
 # The names are those of `ROWS`.
-__all__ = [  # noqa: PLE0604 - the names of rows are strings
-    "log_softmax",
-    "logsumexp",
-    "signed_logsumexp",
-    "softmax",
-    *(name for name, _ in ROWS),
-]
+__all__ = [name for name, _ in ROWS]
 
 if TYPE_CHECKING:
 
@@ -83,16 +171,43 @@ def from_scipy(name: str) -> Callable[..., Any]:
     return function
 
 
-def _operands(derivatives: str) -> tuple[str, ...]:
-    return ("a", "b") if ";" in derivatives else ("x",)
+_OPERANDS = {1: ("x",), 2: ("a", "b"), 3: ("a", "b", "x"), 4: ("a", "b", "c", "x")}
 
 
-_rows = {name: Elementwise(name, from_scipy(name), -1, len(_operands(text))) for name, text in ROWS}
-_names = vocabulary({**PRIMITIVES, **_rows, "scale": scale, "select": select})
-for _name, _text in ROWS:
-    for _k, _part in enumerate(_text.split(";")):
-        _rows[_name].partial(_k, define(f"y, {', '.join(_operands(_text))}", _part.strip(), _names))
-    _rows[_name].cut = f"XLA has no `{_name}`"
+def _row(name: str, parts: int) -> Elementwise:
+    function = special_incomplete.VALUES.get(name) or from_scipy(name)
+    primitive = Elementwise(name, function, -1, parts)
+    primitive.cut = f"XLA has no `{name}`"
+    return primitive
+
+
+def _differentiate(primitive: Elementwise, derivatives: list[str]) -> None:
+    """Give a row its derivatives; one of three operands or more has them as general rules."""
+    operands = _OPERANDS[len(derivatives)]
+    primitive.differentiable = derivatives != ["-"]
+    for k, text in enumerate(derivatives):
+        if text == "-":
+            continue
+        d = define(f"y, {', '.join(operands)}", text, _names)
+        if len(operands) <= 2:
+            primitive.partial(k, d)
+            continue
+        primitive.pushforward(
+            k,
+            lambda t, y, *xs, d=d: scale(t, d(y, *xs)),
+            adjoint=lambda g, y, *xs, d=d: scale(g, d(y, *xs)),
+            needs=(*range(len(operands)), "y"),
+        )
+
+
+_texts = {name: [part.strip() for part in text.split(";")] for name, text in ROWS}
+_rows = {name: _row(name, len(parts)) for name, parts in _texts.items()}
+_names = vocabulary(
+    {**PRIMITIVES, **_rows, "scale": scale, "select": select}, {**OF_THE_TABLE, **SHORTHANDS}
+)
+_names["root_two_pi"] = math.sqrt(2 * math.pi)
+for _name, _parts in _texts.items():
+    _differentiate(_rows[_name], _parts)
 globals().update(_rows)
 
 
@@ -223,6 +338,36 @@ def _gamma_sign(emit: Any, x: Any) -> Any:
     return emit.select((x < 0) & (odd == 1), -1.0, emit.full(x.shape, 1.0, x.dtype))
 
 
+@_lower("gammasgn")
+def _(emit: Any, x: Any) -> Any:
+    pole = (x <= 0) & emit.compare(emit.unary("floor", x), x, "EQ")
+    # At poles there is no sign, but at a zero its own decides.
+    y = emit.select(pole, math.nan, _gamma_sign(emit, x))
+    return emit.select(x == 0, emit.unary("sign", 1 / x), emit.select(x == x, y, x))
+
+
+@_lower("exp10")
+def _(emit: Any, x: Any) -> Any:
+    x = emit.convert(x, np.float64)
+    return emit.binary("power", emit.full(x.shape, 10.0, x.dtype), x)
+
+
+@_lower("cosm1")
+def _(emit: Any, x: Any) -> Any:
+    half = emit.unary("sine", x * 0.5)
+    return half * half * -2
+
+
+@_lower("boxcox")
+def _(emit: Any, x: Any, l: Any) -> Any:  # noqa: E741 - lambda
+    log = _log(emit, x)
+    power = emit.unary("exponential_minus_one", l * log) / emit.select(l == 0, 1, l)
+    return emit.select(l == 0, log, power)
+
+
+_lower("zeta")(lambda emit, a, b: emit.binary("chlo.zeta", a, b))
+
+
 @_lower("gamma")
 def _(emit: Any, x: Any) -> Any:
     x = emit.convert(x, np.float64)
@@ -271,184 +416,6 @@ def _(emit: Any, a: Any, b: Any) -> Any:
     a, b = emit.convert(a, np.float64), emit.convert(b, np.float64)
     sign = _gamma_sign(emit, a) * _gamma_sign(emit, b) * _gamma_sign(emit, a + b)
     return sign * emit.unary("exponential", _betaln_lowering(emit, a, b))
-
-
-# ---- along axes --------------------------------------------------------------------------------
-
-
-def _in_lanes(axis: Axis, ndim: int) -> tuple[int, ...]:
-    """`axis` of a lane with `ndim` axes, counted in the batch."""
-    return tuple(k + 1 for k in axes_of(axis, ndim))
-
-
-softmax = Primitive("softmax", from_scipy("softmax"))
-log_softmax = Primitive("log_softmax", from_scipy("log_softmax"))
-
-
-def _softmax_tangent(t: Any, y: Any, x: Any, axis: Axis = None) -> Any:
-    return multiply(y, subtract(t, total(multiply(y, t), axis=axis, keepdims=True)))
-
-
-# The Jacobian of softmax is symmetric, so that the tangent map is the adjoint too.
-softmax.pushforward(0, _softmax_tangent, _softmax_tangent, ("y",))
-log_softmax.pushforward(
-    0,
-    lambda t, y, x, axis=None: subtract(t, total(multiply(exp(y), t), axis=axis, keepdims=True)),
-    lambda g, y, x, axis=None: subtract(g, multiply(exp(y), total(g, axis=axis, keepdims=True))),
-    ("y",),
-)
-
-
-def _shifted(emit: Any, x: Any, axis: Axis) -> tuple[Any, Any]:
-    x = emit.convert(x, emit.out.dtype)
-    axes = axes_of(axis, len(x.shape))
-    x = x - emit.reduce(x, "maximum", axes, keepdims=True)
-    return x, emit.reduce(emit.unary("exponential", x), "add", axes, keepdims=True)
-
-
-@softmax.lowering
-def _(emit: Any, x: Any, axis: Axis = None) -> Any:
-    x, sums = _shifted(emit, x, axis)
-    return emit.unary("exponential", x) / sums
-
-
-@log_softmax.lowering
-def _(emit: Any, x: Any, axis: Axis = None) -> Any:
-    x, sums = _shifted(emit, x, axis)
-    return x - emit.unary("log", sums)
-
-
-for _primitive in (softmax, log_softmax):
-
-    @_primitive.batching
-    def _(size: int, batched: Any, x: Any, axis: Axis = None, primitive: Any = _primitive) -> Any:
-        return primitive(x, axis=_in_lanes(axis, ndim_of(x) - 1))
-
-
-# ---- logarithms of sums of exponentials ----------------------------------------------------------
-#
-# SciPy's values, which differ from those of the reduction `logsumexp` in the last bits. `b` weights
-# the exponentials; with negative weights the sum has a sign.
-
-logsumexp = Primitive(
-    "scipy_logsumexp",
-    lambda a, *b, axis=None, keepdims=False: from_scipy("logsumexp")(
-        a, axis, *b, keepdims=keepdims
-    ),
-)
-signed_logsumexp = Primitive(
-    "scipy_signed_logsumexp",
-    lambda a, *b, axis=None, keepdims=False: tuple(
-        from_scipy("logsumexp")(a, axis, *b, keepdims=keepdims, return_sign=True)
-    ),
-    multiple=True,
-)
-
-
-def _share(y: Any, a: Any, axis: Axis, keepdims: bool) -> Any:
-    """Return exp(a - y), where `a` and `b` have been broadcast against each other."""
-    return exp(subtract(a, kept(y, shape_of(a), axis, keepdims)))
-
-
-def _aligned(a: Any, *b: Any) -> tuple[Any, ...]:
-    """Give `a` the axes that only the weights have."""
-    if not b:
-        return (a,)
-    shape = np.broadcast_shapes(shape_of(a), shape_of(b[0]))
-    return tuple(x if shape_of(x) == shape else broadcast_to(x, shape=shape) for x in (a, *b))
-
-
-def _tangent(k: int, t: Any, y: Any, sign: Any, *operands: Any, axis: Axis, keepdims: bool) -> Any:
-    if len(operands) == 1 and sign is None:
-        weights = reductions._weights(y=y, x=operands[0], axis=axis, keepdims=keepdims)
-        return total(multiply(t, weights), axis=axis, keepdims=keepdims)
-    a, *b = _aligned(*operands)
-    part = multiply(t, _share(y, a, axis, keepdims))
-    if k == 0 and b:
-        part = multiply(part, b[0])
-    part = total(part, axis=axis, keepdims=keepdims)
-    return part if sign is None else multiply(part, sign)
-
-
-def _adjoint(k: int, g: Any, y: Any, sign: Any, *operands: Any, axis: Axis, keepdims: bool) -> Any:
-    if sign is not None:
-        g = multiply(g, sign)
-    if len(operands) == 1 and sign is None:
-        weights = reductions._weights(y=y, x=operands[0], axis=axis, keepdims=keepdims)
-        return multiply(kept(g, shape_of(operands[0]), axis, keepdims), weights)
-    a, *b = _aligned(*operands)
-    part = multiply(kept(g, shape_of(a), axis, keepdims), _share(y, a, axis, keepdims))
-    return multiply(part, b[0]) if k == 0 and b else part
-
-
-for _k in (0, 1):
-    logsumexp.pushforward(
-        _k,
-        lambda t, y, *xs, axis=None, keepdims=False, k=_k: _tangent(
-            k, t, y, None, *xs, axis=axis, keepdims=keepdims
-        ),
-        lambda g, y, *xs, axis=None, keepdims=False, k=_k: _adjoint(
-            k, g, y, None, *xs, axis=axis, keepdims=keepdims
-        ),
-    )
-    signed_logsumexp.pushforward(
-        _k,
-        lambda t, y, *xs, axis=None, keepdims=False, k=_k: (
-            _tangent(k, t, y[0], y[1], *xs, axis=axis, keepdims=keepdims),
-            None,
-        ),
-        lambda g, y, *xs, axis=None, keepdims=False, k=_k: (
-            None
-            if g[0] is None
-            else _adjoint(k, g[0], y[0], y[1], *xs, axis=axis, keepdims=keepdims)
-        ),
-    )
-
-
-def _along_lanes(primitive: Primitive) -> None:
-    @primitive.batching
-    def _(
-        size: int, batched: tuple[bool, ...], *xs: Any, axis: Axis = None, keepdims: bool = False
-    ) -> Any:
-        n = max(ndim_of(x) - on for x, on in zip(xs, batched, strict=True))
-        lanes = []
-        for x, on in zip(xs, batched, strict=True):
-            shape = shape_of(x)
-            if on and len(shape) - 1 < n:
-                x = reshape(x, shape=(size, *(1,) * (n + 1 - len(shape)), *shape[1:]))
-            lanes.append(x)
-        return primitive(*lanes, axis=_in_lanes(axis, n), keepdims=keepdims)
-
-
-_along_lanes(logsumexp)
-_along_lanes(signed_logsumexp)
-
-
-def _sums(emit: Any, *xs: Any, axis: Axis) -> tuple[Any, Any]:
-    shape = np.broadcast_shapes(*(x.shape for x in xs))
-    dtype = emit.out[0].dtype if isinstance(emit.out, tuple) else emit.out.dtype
-    xs = tuple(emit.broadcast(emit.convert(x, dtype), shape) for x in xs)
-    axes = axes_of(axis, len(shape))
-    top = emit.reduce(xs[0], "maximum", axes, keepdims=True)
-    top = emit.select(emit.unary("is_finite", top), top, 0)
-    terms = emit.unary("exponential", xs[0] - top)
-    if len(xs) > 1:
-        terms = emit.select(xs[1] == 0, 0, terms * xs[1])
-    return emit.reduce(terms, "add", axes, keepdims=True), top
-
-
-@logsumexp.lowering
-def _(emit: Any, *xs: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    sums, top = _sums(emit, *xs, axis=axis)
-    return emit.reshape(emit.unary("log", sums) + top, emit.out.shape)
-
-
-@signed_logsumexp.lowering
-def _(emit: Any, *xs: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    sums, top = _sums(emit, *xs, axis=axis)
-    y = emit.unary("log", emit.unary("abs", sums)) + top
-    shape = emit.out[0].shape
-    return emit.reshape(y, shape), emit.reshape(emit.unary("sign", sums), shape)
 
 
 # `scipy.special.gamma(x)` of a traced x comes as a ufunc of that name.
