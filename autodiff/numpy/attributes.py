@@ -28,7 +28,7 @@ from autodiff._kernels.tracer import (
 from autodiff.errors import TracerConversionError, UnsupportedFunctionError
 from autodiff.numpy.indexing import partition
 from autodiff.numpy.overloading import operand
-from autodiff.numpy.shaping import ravel, size_of
+from autodiff.numpy.shaping import layouts, ravel, size_of
 from autodiff.primitives import indexing, shapes
 
 __all__ = ["Flags", "FlatIterator"]
@@ -69,6 +69,7 @@ class Flags:
         object.__setattr__(self, "_x", x)
 
     def _facts(self) -> dict[str, bool]:
+        layouts.asked = True
         _, c, fortran, writeable, owndata = memory_of(self._x)
         fnc = fortran and not c
         return {
@@ -128,7 +129,15 @@ def _setflags(x: Any, write: Any = None, align: Any = None, uic: Any = None) -> 
 
 
 register_property("flags", Flags)
-register_property("strides", lambda x: memory_of(x)[0])
+
+
+def _strides(x: Any) -> tuple[int, ...]:
+    layouts.asked = True
+    strides: tuple[int, ...] = memory_of(x)[0]
+    return strides
+
+
+register_property("strides", _strides)
 register_property("base", base_of)
 register_method("setflags", _setflags)
 

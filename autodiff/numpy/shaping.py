@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 from typing import Any
 
@@ -124,6 +125,15 @@ def _complete(shape: tuple[int, ...], size: int, had: tuple[int, ...]) -> tuple[
 # ---- reshaping -----------------------------------------------------------------------------------
 
 
+class _Layouts(threading.local):
+    """Whether values depended on the order of memory: a recording has to know."""
+
+    asked = False
+
+
+layouts = _Layouts()
+
+
 def _in_memory(x: Any) -> Any:
     """The ndarray under a value (one lane of it), for its strides and flags."""
     lanes = 0
@@ -172,6 +182,7 @@ def _reshaped(x: Any, shape: Any, order: Any = "C") -> Any:
                 return _view(shapes.reshape(x, shape=shape), x, "reshape", shape)
     shape = _complete(_ints(shape), size_of(x), shape_of(x))
     if order == "A":
+        layouts.asked = True
         order = "F" if is_fortran(x) else "C"
     if order == "F":
         turned = shapes.reshape(shapes.transpose(x), shape=shape[::-1])
@@ -221,6 +232,7 @@ def ravel(a: Any, order: Any = "C") -> Any:
         return np.ravel(a, order)
     if not ndim_of(a):
         return _reshaped(a, (1,))
+    layouts.asked |= order in ("A", "K")
     view = view_made(a, "ravel", order)  # unlike `reshape`, of contiguous arrays only
     if view is not None and not _is_part(a):
         return view

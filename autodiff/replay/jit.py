@@ -20,7 +20,15 @@ from autodiff.replay.branching import by_lane
 from autodiff.replay.draws import put_back, state_of
 from autodiff.replay.executors import GuardFailed
 from autodiff.replay.programs import example, is_recorded
-from autodiff.replay.recording import Path, Recording, Unreadable, is_data, record_call
+from autodiff.replay.recording import (
+    Overlapping,
+    Path,
+    Recording,
+    Unreadable,
+    WritingPath,
+    is_data,
+    record_call,
+)
 from autodiff.transforms.arguments import Transformed, name_of
 
 __all__ = ["Jit", "ReplayWarning", "jit"]
@@ -103,8 +111,8 @@ def jit(
     ReplayWarning
         Once, where ``f`` runs eagerly after all: its program is too long for XLA's compiler, it has
         too many paths, it takes a float out of a traced value, it draws through plain
-        `numpy.random` or Python's `random`, it changes outer values that it reads, or reads more of them than can be
-        watched.
+        `numpy.random` or Python's `random`, it changes outer values that it reads, or reads more of
+        them than can be watched.
 
     Notes
     -----
@@ -438,7 +446,7 @@ class _Signature:
                     # Another thread may have recorded it while this one waited.
                     path = None if self.eager else self._fitting(tried, found)
                     if path is None and not self.eager:
-                        return self._record(owner, data, args, kwargs, how).result
+                        return self._record(owner, data, args, kwargs, how).finished(data)
                 if path is None:
                     break
             tried.add(id(path))
@@ -491,7 +499,8 @@ class _Signature:
                     self._succeeded(path)
                 return result
             with owner._lock:
-                made = self._record(owner, [example(x) for x in data], args, kwargs, how)
+                examples = [_private(example(x)) for x in data]
+                made = self._record(owner, examples, args, kwargs, how)
             made.rewind()
             if made.path is None or made.path not in self.paths:
                 return owner._function(*args, **kwargs)
@@ -513,9 +522,11 @@ class _Signature:
                 recording = self._record(owner, values, args, kwargs, how)
             recording.rewind()
             path = recording.path
-            return path if path in self.paths and not path.exact else None
+            known = path in self.paths and not path.exact and not isinstance(path, WritingPath)
+            return path if known else None
 
-        return by_lane(self.paths, data, record)
+        paths = [path for path in self.paths if not isinstance(path, WritingPath)]
+        return by_lane(paths, data, record)
 
     def _succeeded(self, path: Path) -> None:
         """Try this one first from now on."""
@@ -574,6 +585,10 @@ class _Signature:
             )
         except Unreadable as error:
             return self._unreadable(owner, data, rebuild, error)
+        except Overlapping:
+            # Handles know nothing of each other's memory: f itself does.
+            args, kwargs = rebuild(list(data))
+            return Recording(owner._function(*args, **kwargs), None)
         path = recording.path
         if path is None:
             reason, source = recording.reason or ("", None)
@@ -676,7 +691,7 @@ class _Signature:
 
 def _private(x: Any) -> Any:
     """An argument that a function may write into."""
-    return x.copy() if isinstance(x, np.ndarray) else x
+    return x.copy(order="K") if isinstance(x, np.ndarray) else x
 
 
 def _is_plain_data(x: Any) -> bool:

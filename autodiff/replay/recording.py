@@ -21,6 +21,7 @@ from autodiff.errors import ArgumentError, TracerConversionError
 from autodiff.lowering.bounds import with_bounds
 from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
+from autodiff.numpy.shaping import layouts
 from autodiff.replay.checks import Names, fetched, names_of_path
 from autodiff.replay.draws import Draws, DrawsRecorder, listened
 from autodiff.replay.executors import RAISED, GuardFailed, NumpyExecutor
@@ -40,7 +41,16 @@ from autodiff.replay.rolling import rolled
 from autodiff.transforms.arguments import name_of
 from autodiff.transforms.rules import call
 
-__all__ = ["Path", "Recording", "Unreadable", "is_data", "record_call"]
+__all__ = [
+    "Overlapping",
+    "Path",
+    "Recording",
+    "Unreadable",
+    "WritingPath",
+    "is_data",
+    "record_call",
+    "write_into",
+]
 
 set_live_arrays = getattr(kernel, "set_live_arrays", lambda handles: handles)
 
@@ -50,14 +60,25 @@ _WEAK = (float, int, bool, complex)
 class Recording:
     """What one run has left: the eager result, and a path unless there is a reason against it."""
 
-    __slots__ = ("path", "reason", "result", "rewind")
+    __slots__ = ("path", "reason", "result", "rewind", "written")
 
     def __init__(self, result: Any, path: Path | None, reason: tuple[str, Any] | None = None):
         self.result = result
         self.path = path
         self.reason = reason
+        # The numbers of the leaves that f has written into, and what they hold now.
+        self.written: tuple[Sequence[int], Sequence[Any]] = ((), ())
         # Takes the generators of random numbers back to where they were before the run.
         self.rewind: Callable[[], None] = lambda: None
+
+    def finished(self, leaves: Sequence[Any]) -> Any:
+        """The result, once f's writes into the caller's arrays have been done there as well."""
+        write_into(leaves, *self.written)
+        return self.result
+
+
+class Overlapping(Exception):
+    """f writes into an argument that shares its memory with something else that f reads."""
 
 
 class Unreadable(Exception):
@@ -87,7 +108,10 @@ def _place_of(error: BaseException) -> str:
 
 
 # What a path knows when its program is settled, by one thread at a time.
-_SETTLED = frozenset("program draws fetches outputs guards key".split())
+# A program, how to fetch its live arrays, what it draws, how its arguments have to lie in memory.
+Settled = tuple[Program, Sequence[Callable[[], Any]], "Draws | None", "tuple[Any, ...] | None"]
+
+_SETTLED = frozenset("program draws fetches layouts outputs guards key".split())
 _settling = threading.RLock()
 
 
@@ -109,6 +133,8 @@ class Path:
         How to read the program's live captured arrays.
     draws : Draws or None
         What is drawn at each call; the samples follow the fetched arrays among the arguments.
+    layouts : tuple or None
+        How the arguments have to lie in memory, where f's values depend on that.
     """
 
     __slots__ = (
@@ -124,6 +150,7 @@ class Path:
         "guards",
         "key",
         "kinds",
+        "layouts",
         "length",
         "name",
         "names",
@@ -136,7 +163,7 @@ class Path:
     def __init__(
         self,
         recorded: Program,
-        settle: Callable[[], tuple[Program, Sequence[Callable[[], Any]], Draws | None]],
+        settle: Callable[[], Settled],
         names: Names,
         structure: Any,
         kinds: Sequence[Any],
@@ -173,18 +200,21 @@ class Path:
         with _settling:
             if self._settle is not None:
                 with _uncollected():
-                    self.program, fetches, self.draws = self._settle()
+                    self.program, fetches, self.draws, self.layouts = self._settle()
                 self.fetches = tuple(fetches)
                 self.outputs = self.program.outputs
                 self.guards = self.program.assumptions
                 # Which path this is: what Python found, in the order in which it asked.
                 self.key = found_in(self.guards, [g.value for g in self.guards])
+                self.key += (self.layouts,)
                 self._settle = None
         return object.__getattribute__(self, name)
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for these leaves of arguments; raises `GuardFailed` on another path."""
         try:
+            if self.layouts is not None:
+                self._check_layouts(leaves)
             if self.draws is not None:
                 with self.draws.speculation():
                     return self._computed(self.arguments(leaves))
@@ -205,6 +235,10 @@ class Path:
                 break
             values.append(guard.value)
         return found_in(self.guards, values)
+
+    def _check_layouts(self, leaves: Sequence[Any]) -> None:
+        if layouts_of([*leaves, *[fetch() for fetch in self.fetches]]) != self.layouts:
+            raise GuardFailed
 
     def through(self, compile_program: Callable[[Program], Any]) -> None:
         """Have the program run by what `compile_program` makes of it."""
@@ -251,6 +285,8 @@ class Path:
         compiled value and compiled derivatives. Recordings take in the steps.
         """
         try:
+            if self.layouts is not None:
+                self._check_layouts([example(x) for x in leaves])
             if self.draws is not None:
                 with self.draws.speculation():
                     return self._traced(self.arguments(leaves))
@@ -278,6 +314,60 @@ class Path:
                     raise GuardFailed(guard, example(found))
             del results[first:]
         return trees.unflatten(self.structure, [_constant(y) for y in results])
+
+
+def layouts_of(values: Sequence[Any]) -> tuple[Any, ...]:
+    """How arrays lie in memory: in C order, in Fortran order, or by which strides."""
+    return tuple(
+        (x.flags.c_contiguous or x.flags.f_contiguous or x.strides, x.flags.f_contiguous)
+        if isinstance(x, np.ndarray)
+        else None
+        for x in values
+    )
+
+
+class WritingPath(Path):
+    """A path on which f writes into arrays of the caller's: done once all guards have held.
+
+    What they hold then comes with the result, as a second part of it.
+    """
+
+    __slots__ = ("written",)
+
+    def __init__(self, *args: Any, written: Sequence[int]):
+        super().__init__(*args)
+        self.written = tuple(written)
+
+    def __call__(self, leaves: Sequence[Any]) -> Any:
+        """The result for these leaves, after the writes."""
+        if overlapping(leaves, self.written, [fetch() for fetch in self.fetches]):
+            raise GuardFailed
+        result, values = super().__call__(leaves)
+        write_into(leaves, self.written, values)
+        return result
+
+    def traced(self, leaves: Sequence[Any]) -> Any:
+        """The same for leaves that outer transforms trace."""
+        result, values = super().traced(leaves)
+        write_into(leaves, self.written, values)
+        return result
+
+
+def write_into(leaves: Sequence[Any], numbers: Sequence[int], values: Sequence[Any]) -> None:
+    """Write values into some of the leaves."""
+    for k, value in zip(numbers, values, strict=True):
+        leaves[k][...] = value
+
+
+def overlapping(leaves: Sequence[Any], written: Sequence[int], others: Sequence[Any] = ()) -> bool:
+    """Whether a leaf that is written into shares memory with another leaf or array."""
+    every = [(k, x) for k, x in enumerate(leaves) if isinstance(x, np.ndarray)]
+    every += [(-1, x) for x in others if isinstance(x, np.ndarray)]
+    return any(
+        j != k and isinstance(leaves[k], np.ndarray) and np.may_share_memory(leaves[k], x)
+        for k in written
+        for j, x in every
+    )
 
 
 class _Packed:
@@ -415,12 +505,21 @@ def _record_call(
         lambda sample: trace.input(sample, type(sample) in _WEAK),
         [receiver, *others, *(x for _, x, _ in places)],
     )
+    layouts.asked = False
     before = set_live_arrays({key: handle for key, (handle, _) in live.items()})
     enter_transform()
     try:
         args, kwargs = rebuild(inputs)
         with recording(), listened(listener):
             made = f(*args, **kwargs)
+        # What f has written into arrays of the caller's is a second part of the result.
+        written = [
+            k
+            for k, (x, t, v) in enumerate(zip(leaves, inputs, variables, strict=True))
+            if isinstance(x, np.ndarray) and trace.read(t)[1] is not v
+        ]
+        if written:
+            made = (made, [inputs[k] for k in written])
         out_leaves, structure = trees.flatten(made)
         reads = [trace.read(y) for y in out_leaves]
     except TracerConversionError as error:
@@ -432,12 +531,20 @@ def _record_call(
         trace.close()
         leave_transform()
         set_live_arrays(before)
+    if written and overlapping(leaves, written, [x for _, x, _ in places]):
+        listener.rewind()
+        raise Overlapping
     listener.finished()
+    asked = layouts.asked
     payloads = [_eager_result(y, var, leaves) for y, var in reads]
     result = trees.unflatten(structure, payloads)
+    changed: list[Any] = []
+    if written:
+        result, changed = result
 
     def left(path: Path | None, reason: tuple[str, Any] | None = None) -> Recording:
         made = Recording(result, path, reason)
+        made.written = (written, changed)
         made.rewind = listener.rewind
         return made
 
@@ -477,17 +584,24 @@ def _record_call(
         return left(None, ("changes", None))
     recorded, calls = program, listener.calls
 
-    def settle() -> tuple[Program, list[Callable[[], Any]], Draws | None]:
+    lain = layouts_of(leaves) if asked else None
+    named = {v.number: layouts_of([array])[0] for v, array in alive} if asked else {}
+
+    def settle() -> Settled:
         program = rolled(simplify(recorded))
         inner = [v.number for v in program.captured[: program.live]]
         fetch = [fetched(fetches[number]) for number in inner if number not in drawn]
         used = [drawn[number] for number in inner if number in drawn]
-        return program, fetch, Draws(calls, used) if calls else None
+        layout = None
+        if lain is not None:
+            layout = (*lain, *(named[number] for number in inner if number not in drawn))
+        return program, fetch, Draws(calls, used) if calls else None, layout
 
     kinds = [
         None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)
     ]
-    return left(Path(recorded, settle, names, structure, kinds, name_of(f)))
+    about = (recorded, settle, names, structure, kinds, name_of(f))
+    return left(WritingPath(*about, written=written) if written else Path(*about))
 
 
 def _variable(trace: Any, handle: Any) -> Any:

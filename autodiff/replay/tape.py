@@ -15,7 +15,15 @@ from autodiff.lowering.program import Program, Variable
 from autodiff.lowering.stablehlo import LoweringError, lower
 from autodiff.replay.executors import GuardFailed, executor_named
 from autodiff.replay.programs import interpret
-from autodiff.replay.recording import Path, Unreadable, is_data, record_call
+from autodiff.replay.recording import (
+    Overlapping,
+    Path,
+    Unreadable,
+    WritingPath,
+    is_data,
+    record_call,
+    write_into,
+)
 from autodiff.transforms.arguments import name_of
 
 __all__ = ["Tape", "record"]
@@ -85,6 +93,11 @@ def _record(
         )
     except Unreadable as error:
         raise error.__cause__ or error from None
+    except Overlapping:
+        raise ArgumentError(
+            f"{name_of(f)} writes into an argument that shares its memory with another array that "
+            "it reads; give it a copy"
+        ) from None
     path = recording.path
     if path is None:
         reason, source = recording.reason or ("", None)
@@ -110,6 +123,7 @@ def _record(
         )
     # The arguments are kept: differentiating the tape runs it once more on them.
     kept = [x.copy() if isinstance(x, np.ndarray) else x for x in leaves]
+    recording.finished(leaves)
     return Tape(path, structure, kept, name_of(f), executor)
 
 
@@ -213,7 +227,11 @@ class Tape:
                 made = interpret(self.program, path.arguments(leaves))
         except GuardFailed as failed:
             raise PathChanged(_changed(self.__name__, failed)) from None
-        return trees.unflatten(self._path.structure, made)
+        result = trees.unflatten(path.structure, made)
+        if isinstance(path, WritingPath):
+            result, values = result
+            write_into(leaves, path.written, values)
+        return result
 
     def derivative(self, transform: Callable[..., Any], **options: Any) -> Tape:
         """The tape of ``transform(tape, **options)``, for example of ``autodiff.grad``.
@@ -288,6 +306,11 @@ def _fits(x: Any, v: Variable) -> bool:
 
 def _changed(name: str, failed: GuardFailed) -> str:
     guard = failed.guard
+    if guard is None:
+        return (
+            f"the arguments of {name} lie in memory in another way than those that were recorded, "
+            "or share it; record it again, or use autodiff.jit"
+        )
     where = f" at {guard.source[0]}:{guard.source[1]}" if guard.source else ""
     if guard.kind == "bounds":
         return f"an index is out of bounds{where}"

@@ -408,10 +408,12 @@ def private(value: Any) -> Any:
     """An argument that is not differentiated, as the function may see it.
 
     Arrays, also inside lists, tuples and dicts, are copied up to 1 MiB and made read-only views
-    above, so that nothing the function does reaches the caller's arrays. Other objects are the
-    caller's own.
+    above, so that nothing the function does reaches the caller's arrays; values of an outer
+    transform become second handles. Other objects are the caller's own.
     """
     kind = type(value)
+    if kind is Tracer:
+        return copied(value) if value.shape else value
     if kind is np.ndarray:
         if value.nbytes <= PRIVATE_COPY_BYTES:
             return value.copy("K") if value.dtype != object else value
@@ -426,10 +428,8 @@ def private(value: Any) -> Any:
     ):
         leaves, structure = trees.flatten(value)
         for leaf in leaves:
-            if type(leaf) is np.ndarray:
-                return trees.unflatten(
-                    structure, [private(x) if type(x) is np.ndarray else x for x in leaves]
-                )
+            if type(leaf) is np.ndarray or type(leaf) is Tracer:
+                return trees.unflatten(structure, list(map(private, leaves)))
     return value
 
 
