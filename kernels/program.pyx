@@ -146,6 +146,8 @@ cdef class Step:
         What it was recorded inside of, outermost first.
     primal : int or None
         In a sweep: the number of the value whose derivative this belongs to.
+    ruled : bool
+        In a recording: that a derivative rule of this package did it, not the user's code.
     """
 
     def __init__(self, primitive, operands, params, outputs, source=None, region=(), primal=None):

@@ -193,9 +193,15 @@ cdef extern from *:
     static AD_THREAD int ad_primal = -1;
     /* Arrays from outside are neither copied nor checked. */
     static AD_THREAD int ad_trusting = 0;
+    /* What is done now is a derivative rule's doing, not the user's. */
+    static AD_THREAD int ad_ruled = 0;
+    /* How often users have given derivatives numbers of their own. */
+    static AD_THREAD long ad_given = 0;
     """
     int ad_primal
     int ad_trusting
+    int ad_ruled
+    long ad_given
 
 
 cdef void mark_primal(int primal) noexcept:
@@ -205,6 +211,28 @@ cdef void mark_primal(int primal) noexcept:
 
 cdef int swept_primal() noexcept:
     return ad_primal
+
+
+cdef bint set_ruled(bint yes) noexcept:
+    """Say whether it is rules that compute from now on; returns the previous word."""
+    global ad_ruled
+    cdef bint before = ad_ruled != 0
+    ad_ruled = yes
+    return before
+
+
+cdef bint is_ruled() noexcept:
+    return ad_ruled != 0
+
+
+cdef void note_given() noexcept:
+    global ad_given
+    ad_given += 1
+
+
+def times_given():
+    """How often users of this thread have given derivatives numbers of their own."""
+    return ad_given
 
 
 cdef object silence():
@@ -457,6 +485,7 @@ cdef class Tape:
         if self.watched is not None:
             self.check()
         sweep = Sweep.__new__(Sweep, self.size)
+        ruled = set_ruled(True)
         try:
             for i in range(len(indices)):
                 if indices[i] >= 0 and cotangents[i] is not None:
@@ -477,6 +506,7 @@ cdef class Tape:
                 results.append(fresh(g))
             return results
         finally:
+            set_ruled(ruled)
             sweep.end()
             if not keep:
                 self.release()
@@ -898,6 +928,10 @@ cdef class Sweep:
             g = tuple(parts)
         self.without_warnings()
         mark_primal(record.primal)
+        if primitives.by_name.get(primitive.name) is not primitive:
+            # A rule of the user's.
+            set_ruled(False)
+            note_given()
         try:
             for k in range(len(record.parents)):
                 parent = record.parents[k]
@@ -912,6 +946,7 @@ cdef class Sweep:
                 self.add_any(parent, fit_cotangent(c, shape.shape, shape.dtype))
         finally:
             mark_primal(-1)
+            set_ruled(True)
         return 0
 
     cdef int run(self, Tape tape, Py_ssize_t last, bint keep) except -1:

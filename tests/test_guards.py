@@ -305,3 +305,57 @@ def test_verify_names_the_step_that_xla_computes_otherwise(monkeypatch):
     compiled = jit(lambda x: np.sin(x) + np.exp(x), verify=1.0)
     with pytest.raises(errors.ReplayMismatch, match=r"XLA .* exp at test_guards\.py:\d+"):
         [compiled(np.ones(3)) for _ in range(3)]
+
+
+# An operand of what is recorded, and read where no recording sees it: `weights` is fetched anew at
+# each call, and what was computed from it must not stay. Rules of this package multiply constants
+# of their own (0.5, 2.0, seeds) into the sweeps; those have nothing to do with it.
+weights = np.arange(3.0) + 4.0
+
+
+def _custom(x):
+    @autodiff.custom_vjp
+    def sine(x):
+        return np.sin(x)
+
+    sine.defvjp(lambda x: (np.sin(x), None), lambda kept, g: (np.sum(weights) * np.ones(3),))
+    return autodiff.grad(lambda x: np.sum(sine(x * weights) ** 2))(x)
+
+
+READ_BEHIND_THE_RECORDING = [
+    lambda x: x * np.sum(weights) + weights * x,
+    lambda x: autodiff.grad(lambda x: np.sum(x * x * weights) * np.max(weights))(x),
+    lambda x: autodiff.vjp(np.sin, x * weights)[1](np.greater(weights, 3.0) * 1.0)[0],
+    lambda x: autodiff.jvp(np.sin, (x * weights,), (np.add(weights, 0.0),))[1],
+    lambda x: autodiff.vjp(lambda z: np.sum(weights) * z, np.ones(3))[1](x * weights)[0],
+    lambda x: autodiff.jvp(lambda z: np.sum(weights) * z, (np.ones(3),), (x * weights,))[1],
+    lambda x: autodiff.hvp(lambda z: np.sum(np.sin(z) * weights), (x,), (np.add(weights, 0.0),)),
+    lambda x: autodiff.hessian(lambda x: np.sum(np.sum(weights) * x * x * weights))(x),
+    _custom,
+]
+
+
+@pytest.mark.parametrize("f", READ_BEHIND_THE_RECORDING)
+def test_what_was_computed_from_a_named_array_behind_the_recording_does_not_stay(f, monkeypatch):
+    monkeypatch.setitem(globals(), "weights", np.arange(3.0) + 4.0)
+    compiled = autodiff.jit(f, max_paths=8)
+    x = np.array([0.1, 0.2, 0.3])
+    for k in range(3):
+        np.testing.assert_allclose(compiled(x), f(x), rtol=1e-12)
+        weights[k] -= 3.7
+
+
+@pytest.mark.parametrize("transform", [autodiff.grad, autodiff.hessian])
+def test_numbers_of_derivative_rules_do_not_make_named_arrays_constants(transform):
+    a = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+
+    def loss(x):
+        z = a @ x
+        return np.sum(np.logaddexp(0.0, z)) / 3 + 0.5 * np.mean(x * x) + np.sqrt(np.sum(z**2))
+
+    compiled = autodiff.jit(transform(loss))
+    x = np.array([0.1, 0.2])
+    for k in range(3):
+        np.testing.assert_allclose(compiled(x), transform(loss)(x), rtol=1e-10)
+        a[k] += 1.0
+    assert compiled.paths == 1

@@ -12,6 +12,7 @@ cdef class Step:
     cdef readonly tuple outputs
     cdef readonly tuple region
     cdef readonly object primal
+    cdef readonly bint ruled
     cdef object place
     cdef int offset
 

@@ -111,6 +111,9 @@ cdef object fit_tangent(object t, tuple shape, object dtype)
 cdef bint is_fast_array(object x) noexcept
 cdef object empty_like(object x)
 cdef int swept_primal() noexcept
+cdef bint set_ruled(bint yes) noexcept
+cdef bint is_ruled() noexcept
+cdef void note_given() noexcept
 cdef object kept(Tape tape, object x, Py_ssize_t temporary)
 cdef object silence()
 cdef int unsilence(object token) except -1

@@ -16,6 +16,7 @@ import numpy as np
 
 from autodiff import trees
 from autodiff._kernels import tracer as kernel
+from autodiff._kernels.tape import times_given
 from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave_transform
 from autodiff.errors import ArgumentError, TracerConversionError
 from autodiff.lowering.bounds import with_bounds
@@ -506,6 +507,7 @@ def _record_call(
         [receiver, *others, *(x for _, x, _ in places)],
     )
     layouts.asked = False
+    given = times_given()
     before = set_live_arrays({key: handle for key, (handle, _) in live.items()})
     enter_transform()
     try:
@@ -576,6 +578,7 @@ def _record_call(
     used = program.values[: program.live]
     unexplained = (
         listener.has_arrays
+        or times_given() != given
         or _unexplained(equations, places)
         or any(var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads)
     )
@@ -638,19 +641,18 @@ def _kind_of(y: Any) -> Any:
 def _unexplained(equations: Sequence[Any], places: Sequence[Any]) -> bool:
     """Whether a recording has constants that may have been computed from named arrays.
 
-    That is every array and NumPy scalar that no name holds, except the ones and zeros that sweeps
-    start with.
+    That is every array and NumPy scalar that no name holds, except where a derivative rule has met
+    it: rules make constants from their own numbers, from the seeds of a sweep, and from operands of
+    what they are the derivatives of, which are among the operands here.
     """
     held = {id(value) for _, value, _ in places}
     for equation in equations:
-        if _body_constants(equation.params):
+        if equation.params and _body_constants(equation.params):
             return True
-        # Only derivatives are scaled: what stands in front is a tangent or cotangent.
-        swept = equation.primal is not None or equation.primitive.name == "scale"
-        for k, x in enumerate(equation.operands):
-            if not isinstance(x, (np.ndarray, np.generic)) or id(x) in held:
-                continue
-            if not (swept and (k == 0 or equation.primal is not None) and _is_seed(x)):
+        if equation.ruled:
+            continue
+        for x in equation.operands:
+            if isinstance(x, (np.ndarray, np.generic)) and id(x) not in held:
                 return True
     return False
 

@@ -14,6 +14,7 @@ from autodiff._kernels.tracer import (
     ReverseTrace,
     dtype_of,
     enter_transform,
+    given_numbers,
     is_weak,
     leave_transform,
     lone_jvp,
@@ -91,6 +92,7 @@ def jvp(
         and callable(f)
         and _is_common(primals[0], tangents[0])
     ):
+        given_numbers((*primals, *tangents))
         common, value, t = lone_jvp(f, primals[0], tangents[0])
         if common:
             return value, t
@@ -100,6 +102,7 @@ def jvp(
             value.close()
     leaves, structure = _primals(f, primals, "jvp")
     given = _tangents(f, leaves, structure, tangents, "jvp")
+    given_numbers([*leaves, *given])
     trace = ForwardTrace()
     enter_transform()
     try:
@@ -267,6 +270,7 @@ class _Recorded:
             One cotangent for each primal, built like it.
         """
         given = self.cotangents(g)
+        given_numbers(given)
         results = self.trace.pullback(self.outputs, given, self.inputs, True)
         results = [like(r, x) for r, x in zip(results, self.leaves, strict=True)]
         return trees.unflatten(self.structure, owned(results, given))
@@ -285,6 +289,7 @@ class _Recorded:
             The derivative of the value in that direction, built like the value.
         """
         given = _tangents(self.f, self.leaves, self.structure, tangents, self.name)
+        given_numbers(given)
         # The pullback is linear in its cotangent; pulling the tangents back through *it* is the
         # transpose of the transpose.
         back = ReverseTrace()
@@ -313,6 +318,7 @@ class _Recorded:
 def _record(f: Any, primals: Sequence[Any], has_aux: bool, name: str) -> Any:
     leaves, structure = _primals(f, primals, name)
     leaves = [kept(x) for x in leaves]
+    given_numbers(leaves)
     trace = ReverseTrace()
     enter_transform()
     try:

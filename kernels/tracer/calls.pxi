@@ -97,3 +97,22 @@ def leave_transform():
 def inside_transform():
     """Tell whether a transform runs in this thread."""
     return ad_inside > 0
+
+
+def given_numbers(leaves):
+    """Take note of primals and directions of users that no recording has seen.
+
+    What they were computed from is not known, and rules multiply them into constants.
+    """
+    cdef Tracer t
+    cdef object payload
+    for x in leaves:
+        payload = x
+        while type(payload) is Tracer:
+            t = <Tracer> payload
+            if t.trace is not None and t.trace.kind == RECORD:
+                break
+            payload = t.payload
+        else:
+            tapes.note_given()
+            return

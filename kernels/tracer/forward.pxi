@@ -80,6 +80,7 @@ cdef class ForwardTrace(Trace):
         values = tuple([readable(primitive, k, primals[k], dtype) for k in range(len(primals))])
         t_out = None
         token = tapes.silence()
+        ruled = tapes.set_ruled(primitives.by_name.get(primitive.name) is primitive)
         try:
             if primitive.jointly:
                 t_out = dispatch(primitive, joint_tangents(primitive, values, tangents), params)
@@ -96,6 +97,7 @@ cdef class ForwardTrace(Trace):
                 return y
             t_out = tapes.fit_tangent(t_out, shape_of(y), dtype)
         finally:
+            tapes.set_ruled(ruled)
             tapes.unsilence(token)
         return self.dual(y, t_out, isinstance(primitive, Elementwise) and all_weak(operands))
 
@@ -105,6 +107,7 @@ cdef class ForwardTrace(Trace):
         cdef int k, j
         cdef tuple values = tuple([numpy_scalar(x, FLOAT64) for x in primals])
         token = tapes.silence()
+        ruled = tapes.set_ruled(primitives.by_name.get(primitive.name) is primitive)
         try:
             if primitive.jointly:
                 sums = list(dispatch(
@@ -121,6 +124,7 @@ cdef class ForwardTrace(Trace):
                                 part = primitives.by_name["add"](sums[j], part)
                             sums[j] = part
         finally:
+            tapes.set_ruled(ruled)
             tapes.unsilence(token)
         return tuple([
             self.dual(y[j], sums[j], False) if sums[j] is not None and is_inexact(dtype_of(y[j]))

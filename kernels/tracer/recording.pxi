@@ -120,6 +120,7 @@ cdef class RecordTrace(Trace):
         step.operands = tuple(names)
         step.params = params
         step.region = current_region()
+        step.ruled = tapes.is_ruled()
         # What a sweep does comes from where the user wrote what it is the derivative of.
         primal = tapes.swept_primal()
         if primal >= 0:
