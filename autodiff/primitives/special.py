@@ -98,6 +98,10 @@ ROWS = (
     ("betainc_bb", ("- ; - ; beta_density(a, b, x) * "
                     "(square(beta_score(b, a, 1 - x)) - polygamma(1, b) + polygamma(1, a + b))")),
 
+    # Student's distribution; the derivative in its degrees of freedom is smooth at 0 as it stands.
+    ("stdtr",      "t_slope(a, b) ; t_density(a, b)"),
+    ("stdtrit",    "-t_slope(a, y) / t_density(a, y) ; 1 / t_density(a, y)"),
+
     # Integrals
     ("exp1",       "-exp(-x) / x"),
     ("expi",       "exp(x) / x"),
@@ -145,6 +149,9 @@ SHORTHANDS = {
     # The derivative of 1 / gamma at x <= 1/2
     "reflected(x)": "(pi * cos(pi * x) - sin(pi * x) * digamma(1 - x)) * gamma(1 - x) / pi",
     "gamma_density(a, x)": "exp(xlogy(a - 1, x) - x - gammaln(a))",
+    "t_density(a, x)": "power(1 + x * x / a, -(a + 1) / 2) / (sqrt(a) * beta(a / 2, 0.5))",
+    "t_slope(a, x)": "-sign(x) * betainc_a(a / 2, 0.5, a / (a + x * x)) / 4 "
+                     "- x * t_density(a, x) / (2 * a)",
     "gamma_score(a, x)": "log(x) - digamma(a)",
     "beta_score(a, b, x)": "log(x) - digamma(a) + digamma(a + b)",
     "beta_density(a, b, x)": "exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b))",

@@ -3,6 +3,6 @@
 SciPy itself is imported when one of them is first called.
 """
 
-from autodiff.scipy import special
+from autodiff.scipy import special, stats
 
-__all__ = ["special"]
+__all__ = ["special", "stats"]

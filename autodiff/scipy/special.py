@@ -9,8 +9,8 @@ cosm1, dawsn, digamma (psi), ellipe, ellipk, entr, erf, erfc, erfcinv, erfcx, er
 exp10, expi, expit, expn, exprel, gamma, gammainc, gammaincc, gammainccinv, gammaincinv, gammaln,
 gammasgn, huber, hyp0f1, hyp1f1, hyp2f1, i0, i0e, i1, i1e, inv_boxcox, inv_boxcox1p, iv, ive, j0,
 j1, jv (jn), k0, k0e, k1, k1e, kl_div, kn, kv, kve, log_expit, log_ndtr, loggamma, logit, ndtr,
-ndtri, ndtri_exp, owens_t, poch, polygamma, powm1, pseudo_huber, rel_entr, rgamma, spence, wofz,
-xlog1py, xlogy, y0, y1, yn, yv, zeta.
+ndtri, ndtri_exp, owens_t, poch, polygamma, powm1, pseudo_huber, rel_entr, rgamma, spence, stdtr,
+stdtrit, wofz, xlog1py, xlogy, y0, y1, yn, yv, zeta.
 
 An order of a Bessel function, of `polygamma`, `expn` and `zeta`, and the parameters of
 hypergeometric functions cannot be differentiated in: that is an error. The parameters of incomplete
@@ -96,6 +96,8 @@ from autodiff.primitives.special import (
     rel_entr,
     rgamma,
     spence,
+    stdtr,
+    stdtrit,
     wofz,
     xlog1py,
     xlogy,
@@ -186,6 +188,8 @@ __all__ = [
     "softmax",
     "softplus",
     "spence",
+    "stdtr",
+    "stdtrit",
     "wofz",
     "xlog1py",
     "xlogy",
