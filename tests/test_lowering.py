@@ -217,10 +217,8 @@ def run(build, *arrays):
     y = build(emit, *values)
     xla = open_xla()
     executable = xla.compile(emit.module([y]))
-    made = xla.runner(executable, [(y.shape, y.dtype)])(
-        [xla.device_array(np.array(x, order="C")) for x in arrays]
-    )
-    return np.frombuffer(made[0], y.dtype).reshape(y.shape)
+    results = xla.run(executable, [xla.device_array(np.array(x, order="C")) for x in arrays])
+    return np.frombuffer(results[0], y.dtype).reshape(y.shape)
 
 
 M = np.arange(12.0).reshape(3, 4)
@@ -326,9 +324,9 @@ def test_arguments_that_are_not_read(name, shape):
     for together in (False, True):
         emit = Emitter()
         y = UNREAD[name](emit, *(emit.argument(shape, "float64") for _ in range(2)))
-        run = xla.runner(xla.compile(emit.module([y], together)), [(y.shape, y.dtype)])
-        arrays = [np.array(np.full(shape, x)) for x in (1.5, 2.5)]
-        results.append(bytes(memoryview(run([xla.device_array(x) for x in arrays])[0])))
+        executable = xla.compile(emit.module([y], together))
+        arrays = [xla.device_array(np.full(shape, x)) for x in (1.5, 2.5)]
+        results.append(bytes(memoryview(xla.run(executable, arrays)[0])))
     assert results[0] == results[1]
 
 

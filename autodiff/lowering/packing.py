@@ -9,6 +9,7 @@ A *slot* is one array of the compiled program; a *place* is a variable's place i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,12 +34,13 @@ _CARRIERS = {
 class Slot:
     """One array of the compiled program: its dtype and shape, and whether several share it."""
 
-    __slots__ = ("dtype", "packed", "shape")
+    __slots__ = ("dtype", "nbytes", "packed", "shape")
 
     def __init__(self, dtype: Any, shape: tuple[int, ...], packed: bool):
         self.dtype = np.dtype(dtype)
         self.shape = shape
         self.packed = packed
+        self.nbytes = math.prod(shape) * self.dtype.itemsize
 
 
 class Place:

@@ -1,17 +1,23 @@
-"""What Python found on a path, and how the guards of a compiled program come back: in one array."""
+"""What Python found on a path, and how the guards of a compiled program come back: as few bytes.
+
+Truths and integers are one more result of the program, an array of integers. What `int` takes out
+of a float is another, of whole numbers as floats, since a float may be larger than any integer, or
+none. A compiled program compares the bytes of both with what they were, before it returns anything.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from autodiff.lowering.program import Assumption, Program, Step, Variable
-from autodiff.primitives.elementwise import not_equal
+from autodiff.primitives.elementwise import absolute, less, not_equal, select, trunc
 from autodiff.primitives.shapes import astype, concatenate, reshape
+from autodiff.replay.executors import GuardFailed
 
-__all__ = ["answers", "found_in", "packed", "split"]
+__all__ = ["Packed", "answers", "found_in", "packed"]
 
 
 def answers(guard: Assumption, value: Any) -> list[Any]:
@@ -73,65 +79,115 @@ def found_in(guards: Sequence[Assumption], values: Sequence[Any]) -> tuple[Any, 
     return tuple(found)
 
 
-def packed(program: Program) -> tuple[Program, bytes] | None:
-    """`program` with its guards as one more output, and what the bytes of that have to be.
+class Packed:
+    """A program whose guards are further results.
 
-    None where they cannot be told by one array of integers, or one guard is all there is.
+    Attributes
+    ----------
+    program : Program
+        Without guards; its last results are what they were.
+    expected : list of bytes
+        What these results have to be.
     """
+
+    __slots__ = ("_guards", "_whole", "expected", "program")
+
+    def __init__(self, program: Program):
+        self._guards = program.assumptions
+        # For each guard, whether it is among the floats.
+        self._whole = [g.variable.dtype.kind == "f" and g.kind == "int" for g in self._guards]
+        adding = _Adding(program)
+        outputs = list(program.outputs)
+        self.expected = []
+        for whole in (False, True):
+            guards = [g for g, w in zip(self._guards, self._whole, strict=True) if w is whole]
+            if guards:
+                outputs.append(adding.vector(guards, np.dtype(float if whole else np.int64)))
+                values = np.concatenate([np.ravel(_value(g)) for g in guards])
+                # Zero has one sign, as an integer.
+                self.expected.append(
+                    (values + 0.0 if whole else values.astype(np.int64)).tobytes()
+                )
+        self.program = Program(
+            program.inputs,
+            program.captured,
+            program.values,
+            adding.steps,
+            outputs,
+            (),
+            program.live,
+        )
+
+    def missed(self, vectors: Sequence[np.ndarray]) -> NoReturn:
+        """Raise `GuardFailed` for what the further results are."""
+        parts = dict(zip(sorted(set(self._whole)), vectors, strict=True))
+        start = {False: 0, True: 0}
+        values = []
+        for guard, whole in zip(self._guards, self._whole, strict=True):
+            stop = start[whole] + guard.variable.size
+            values.append(parts[whole][start[whole] : stop].reshape(guard.variable.shape))
+            start[whole] = stop
+        guard = next(g for g, x in zip(self._guards, values, strict=True) if not g.holds(x))
+        failed = GuardFailed(guard)
+        failed.found = found_in(self._guards, values)
+        raise failed
+
+
+def packed(program: Program) -> Packed | None:
+    """`program` with its guards among the results; None where that says too little of them."""
     guards = program.assumptions
-    if len(guards) < 2 or not all(
+    if guards and all(
         g.kind in ("bool", "bounds")
         or (g.kind in ("int", "index", "shape") and g.variable.dtype.kind in "biu")
+        or (g.kind == "int" and g.variable.dtype.kind == "f")
         for g in guards
     ):
-        return None
-    count = 1 + max(
-        v.number
-        for v in (
-            *program.inputs,
-            *program.captured,
-            *(v for step in program.steps for v in step.outputs),
-        )
-    )
-    steps = list(program.steps)
+        return Packed(program)
+    return None
 
-    def add(
-        primitive: Any, operands: Sequence[Any], shape: Any, dtype: Any, params: Any = None
-    ) -> Variable:
-        nonlocal count
-        v = Variable(count, shape, dtype)
-        count += 1
-        steps.append(Step(primitive, operands, params, [v]))
+
+def _value(guard: Assumption) -> np.ndarray:
+    value = np.asarray(guard.value)
+    return value != 0 if guard.kind in ("bool", "bounds") else value
+
+
+class _Adding:
+    """The steps of a program, and further ones."""
+
+    def __init__(self, program: Program):
+        self.steps = list(program.steps)
+        self.count = 1 + max(
+            v.number
+            for v in (
+                *program.inputs,
+                *program.captured,
+                *(v for step in program.steps for v in step.outputs),
+            )
+        )
+
+    def step(self, primitive: Any, operands: Sequence[Any], like: Any, **params: Any) -> Variable:
+        """One more step; its result is `like`: a shape and a dtype."""
+        v = Variable(self.count, *like)
+        self.count += 1
+        self.steps.append(Step(primitive, operands, params or None, [v]))
         return v
 
-    parts = []
-    expected = []
-    for guard in guards:
-        x = guard.variable
-        value = np.asarray(guard.value)
-        if guard.kind in ("bool", "bounds"):
-            value = value != 0
-            if x.dtype.kind != "b":
-                x = add(not_equal, [x, 0], x.shape, np.bool_)
-        x = add(astype, [x], x.shape, np.int64, {"dtype": np.dtype(np.int64)})
-        parts.append(add(reshape, [x], (x.size,), np.int64, {"shape": (x.size,)}))
-        expected.append(value.astype(np.int64).reshape(-1))
-    size = sum(v.size for v in parts)
-    vector = add(concatenate, parts, (size,), np.int64, {"axis": 0})
-    made = Program(
-        program.inputs,
-        program.captured,
-        program.values,
-        steps,
-        [*program.outputs, vector],
-        (),
-        program.live,
-    )
-    return made, np.concatenate(expected).tobytes()
-
-
-def split(guards: Sequence[Assumption], vector: np.ndarray) -> list[np.ndarray]:
-    """The guarded values, from the array of all (`packed`)."""
-    ends = np.cumsum([guard.variable.size for guard in guards])
-    parts = np.split(vector, ends[:-1])
-    return [x.reshape(g.variable.shape) for g, x in zip(guards, parts, strict=True)]
+    def vector(self, guards: Sequence[Assumption], dtype: np.dtype) -> Variable:
+        """What `guards` look at, as numbers in one array."""
+        parts = []
+        for guard in guards:
+            x = guard.variable
+            if guard.kind in ("bool", "bounds") and x.dtype.kind != "b":
+                x = self.step(not_equal, [x, 0], (x.shape, np.bool_))
+            x = self.step(astype, [x], (x.shape, dtype), dtype=dtype)
+            if dtype.kind == "f":
+                whole = self.step(trunc, [x], (x.shape, dtype))
+                size = self.step(absolute, [x], (x.shape, dtype))
+                small = self.step(less, [size, 1.0], (x.shape, np.bool_))
+                # Of a small one also the sign of zero goes.
+                x = self.step(select, [small, 0.0, whole], (x.shape, dtype))
+            parts.append(self.step(reshape, [x], ((x.size,), dtype), shape=(x.size,)))
+        if len(parts) == 1:
+            return parts[0]
+        size = sum(v.size for v in parts)
+        return self.step(concatenate, parts, ((size,), dtype), axis=0)

@@ -26,7 +26,7 @@ from autodiff.numpy.shaping import layouts
 from autodiff.replay.checks import Names, fetched, names_of_path
 from autodiff.replay.draws import Draws, DrawsRecorder, listened
 from autodiff.replay.executors import RAISED, GuardFailed, NumpyExecutor
-from autodiff.replay.guards import found_in, packed, split
+from autodiff.replay.guards import found_in, packed
 from autodiff.replay.kept import Content
 from autodiff.replay.names import Incomplete, outer_names
 from autodiff.replay.programs import (
@@ -241,14 +241,13 @@ class Path:
         if layouts_of([*leaves, *[fetch() for fetch in self.fetches]]) != self.layouts:
             raise GuardFailed
 
-    def through(self, compile_program: Callable[[Program], Any]) -> None:
+    def through(self, compile_program: Callable[..., Any]) -> None:
         """Have the program run by what `compile_program` makes of it."""
         together = None if self.program.cuts else packed(self.program)
         if together is None:
             self.executor = compile_program(self.program)
         else:
-            # First the executor: another thread may be about to call.
-            self.executor = _Packed(compile_program(together[0]), together[1], self.guards)
+            self.executor = compile_program(together.program, together.expected, together.missed)
 
     def through_numpy(self) -> None:
         """Have the program run by NumPy, step by step."""
@@ -369,32 +368,6 @@ def overlapping(leaves: Sequence[Any], written: Sequence[int], others: Sequence[
         for k in written
         for j, x in every
     )
-
-
-class _Packed:
-    """A compiled program whose guards come back in one array, compared at once."""
-
-    __slots__ = ("_expected", "_guards", "executable")
-
-    name = "xla"
-
-    def __init__(self, executable: Any, expected: bytes, guards: Sequence[Any]):
-        self.executable = executable
-        self._expected = expected
-        self._guards = guards
-
-    def __call__(self, values: Sequence[Any]) -> list[Any]:
-        results: list[Any] = self.executable(values)
-        vector = results.pop()
-        if vector.tobytes() != self._expected:
-            failed = GuardFailed()
-            values = split(self._guards, vector)
-            failed.found = found_in(self._guards, values)
-            failed.guard = next(
-                g for g, x in zip(self._guards, values, strict=True) if not g.holds(x)
-            )
-            raise failed
-        return results
 
 
 def _is_flat_tuple(structure: Any, n: int) -> bool:

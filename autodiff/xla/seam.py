@@ -34,6 +34,8 @@ from typing import Any
 
 import numpy as np
 
+from autodiff._kernels.staging import forked
+
 __all__ = ["Unavailable", "Xla", "available", "open_xla"]
 
 OLDEST, NEWEST = (0, 10), (0, 12)
@@ -150,15 +152,27 @@ class Xla:
         finally:
             del sys.modules["jax"]
 
-    def shares(self, array: Any, x: np.ndarray) -> bool:
-        """Whether `array` lies in the memory of `x`."""
-        return array.unsafe_buffer_pointer() == x.ctypes.data
+    def shared(self, x: np.ndarray) -> Any:
+        """A device array that lies in the memory of `x`, whatever is written there later."""
+        array = self.device_array(x)
+        if array.unsafe_buffer_pointer() != x.ctypes.data:
+            raise Unavailable("XLA copied a staging buffer that it should have shared")
+        return array
 
-    def runner(
+    def run(self, executable: Any, arrays: list[Any]) -> list[Any]:
+        """Run on device arrays, at leisure; the results are device arrays."""
+        return _taken_apart(executable.execute_sharded(arrays))
+
+    def steps(
         self, executable: Any, results: Sequence[tuple[tuple[int, ...], np.dtype]]
-    ) -> Callable[[list[Any]], list[Any]]:
-        """A function from device arrays to device arrays, as cheap as jaxlib has it."""
+    ) -> tuple[Any, Any, Any, Any]:
+        """The parts of a call, as cheap as jaxlib has them.
+
+        They are `execute`, `consume`, `handlers` and `address`: ``consume(execute(arrays), handlers)``
+        is a list of device arrays, and `address` says where the memory of one is.
+        """
         execute = executable.execute_sharded
+        address = self._jax.ArrayImpl.unsafe_buffer_pointer
         make = self._jax.array_result_handler
         described = [_Description(shape, dtype) for shape, dtype in results]
         try:
@@ -169,10 +183,12 @@ class Xla:
                 handlers = [make(d, self._sharding, True) for d in described]
         except TypeError:
             # A handler of yet another signature: the slower way, which has not changed for long.
-            return lambda arrays: [
-                parts[0] for parts in execute(arrays).disassemble_into_single_device_arrays()
-            ]
-        return lambda arrays: execute(arrays).consume_with_handlers(handlers)
+            return execute, _taken_apart, None, address
+        return execute, self._jax.ExecuteResults.consume_with_handlers, handlers, address
+
+
+def _taken_apart(results: Any, _: Any = None) -> list[Any]:
+    return [parts[0] for parts in results.disassemble_into_single_device_arrays()]
 
 
 def check_version(version: str) -> None:
@@ -263,6 +279,7 @@ def _after_fork() -> None:
     if _opened:
         for xla in _opened.values():
             xla.alive = False
+        forked()
         _reason = (
             "XLA was started before this process was forked, and its threads were not: "
             "use the start method 'spawn', or call nothing compiled before forking"
