@@ -276,6 +276,11 @@ cdef class Caller:
     gone : callable
         Called after a fork; it raises.
 
+    Attributes
+    ----------
+    returned : int
+        How many results a call returns.
+
     Threads may call it at the same time: each call takes a staging of its own.
     """
 
@@ -319,6 +324,10 @@ cdef class Caller:
         for k in range(len(self.arguments)):
             (<Argument> self.arguments[k]).check(made.views[k])
         return made
+
+    @property
+    def returned(self):
+        return len(self.results)
 
     def __call__(self, values):
         """Run on values, one for each argument; the results come back as a list."""
@@ -421,14 +430,18 @@ cdef class Door:
         Values that follow the arguments.
     finish : str or callable
         ``"leaf"``, ``"tuple"`` or what makes the result of the list of results.
+    place : object
+        What is behind it.
     """
+
+    cdef readonly object place
 
     cdef Caller caller
     cdef tuple types, fetches
     cdef object check, finish
     cdef int form
 
-    def __init__(self, Caller caller, types, check, fetches, finish):
+    def __init__(self, Caller caller, types, check, fetches, finish, place=None):
         cdef Py_ssize_t k
         self.caller = caller
         self.check = check
@@ -436,6 +449,7 @@ cdef class Door:
         self.finish = finish
         self.form = {"leaf": LEAF, "tuple": TUPLE}.get(finish, OTHER)
         self.types = tuple(types)
+        self.place = place
         if len(self.types) + len(self.fetches) != len(caller.arguments):
             raise ValueError("a door needs a type for each argument")
 

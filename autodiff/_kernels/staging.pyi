@@ -36,11 +36,15 @@ class Caller:
         missed: Callable[[list[np.ndarray]], Any] | None,
         gone: Callable[[], Any],
     ) -> None: ...
+    @property
+    def returned(self) -> int: ...
     def __call__(self, values: Sequence[Any]) -> list[Any]: ...
 
 class Door:
     """The quick way into a compiled path, for flat arguments of one list of types and shapes."""
 
+    @property
+    def place(self) -> Any: ...
     def __init__(
         self,
         caller: Caller,
@@ -48,6 +52,7 @@ class Door:
         check: Callable[[], bool],
         fetches: Sequence[Callable[[], Any]],
         finish: str | Callable[[list[Any]], Any],
+        place: Any = None,
     ) -> None: ...
     def __call__(self, args: tuple[Any, ...]) -> Any: ...
     def shut(self) -> None: ...

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from autodiff import trees
+from autodiff._kernels.staging import Door
 from autodiff._kernels.tracer import Tracer, inside_transform, is_weak
 from autodiff.errors import ArgumentError, LanesDisagree, TracerConversionError
 from autodiff.lowering.stablehlo import LoweringError
@@ -206,6 +207,8 @@ class Jit(Transformed):
         self._flat: dict[Any, _Signature] = {}
         self._other: dict[Any, _Signature] = {}
         self._around: dict[Any, Jit] = {}
+        # The way of the last call, for the next one.
+        self._door: Door | None = None
         self._lock = threading.RLock()
         self._plain = not (self._static_numbers or self._static_names)
 
@@ -221,9 +224,21 @@ class Jit(Transformed):
             self._flat.clear()
             self._other.clear()
             self._around.clear()
+            self._door = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the path for these arguments, or record one."""
+        door = self._door
+        if door is not None and not kwargs:
+            try:
+                result = door(args)
+            except GuardFailed as failed:
+                signature, path = door.place
+                result = signature.elsewhere({id(path)}, failed.found, args, args, {}, None)
+                self._leave_open(signature, args)
+                return result
+            if result is not NotImplemented:
+                return result
         if self._verify and self._due():
             return self._verified(args, kwargs)
         return self._called(args, kwargs)
@@ -258,7 +273,9 @@ class Jit(Transformed):
                     signature = self._flat.setdefault(key, _Signature(self))
                 if traced:
                     return signature.traced(args, args, kwargs, None)
-                return signature.call(args, args, kwargs, None)
+                result = signature.call(args, args, kwargs, None)
+                self._leave_open(signature, args)
+                return result
         return self._general(args, kwargs)
 
     def _due(self) -> bool:
@@ -391,7 +408,17 @@ class Jit(Transformed):
             return signature.each_lane(data, args, kwargs, how)
         if traced:
             return signature.traced(data, args, kwargs, how)
-        return signature.call(data, args, kwargs, how)
+        result = signature.call(data, args, kwargs, how)
+        if self._plain and not kwargs and len(data) == len(args) == len(leaves):
+            self._leave_open(signature, args)
+        return result
+
+    def _leave_open(self, signature: _Signature, args: tuple) -> None:
+        """Let the next call with arguments such as `args` take the way of this one."""
+        self._door = None
+        paths = signature.paths
+        if paths and paths[0].seen < 0 and not (signature.eager or self._verify):
+            self._door = paths[0].door or paths[0].open(args, signature)
 
 
 class _Signature:
@@ -424,13 +451,13 @@ class _Signature:
                 try:
                     return path(data)
                 except GuardFailed as failed:
-                    return self._elsewhere({id(path)}, failed.found, data, args, kwargs, how)
+                    return self.elsewhere({id(path)}, failed.found, data, args, kwargs, how)
                 except _unavailable() as error:
                     self._fall_back(path, error)
                     return self.call(data, args, kwargs, how)
-        return self._elsewhere(set(), (), data, args, kwargs, how)
+        return self.elsewhere(set(), (), data, args, kwargs, how)
 
-    def _elsewhere(
+    def elsewhere(
         self, tried: set[int], found: tuple, data: Sequence[Any], args: tuple, kwargs: Any, how: Any
     ) -> Any:
         """The result on another path than those that were `tried`, or on a new one.

@@ -16,6 +16,7 @@ import numpy as np
 
 from autodiff import trees
 from autodiff._kernels import tracer as kernel
+from autodiff._kernels.staging import Door
 from autodiff._kernels.tape import times_given
 from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave_transform
 from autodiff.errors import ArgumentError, TracerConversionError
@@ -130,6 +131,8 @@ class Path:
         Of the result.
     executor
         What runs the program now.
+    door : Door or None
+        The quick way to it, once `open` was called.
     fetches : tuple of callable
         How to read the program's live captured arrays.
     draws : Draws or None
@@ -140,13 +143,14 @@ class Path:
 
     __slots__ = (
         "_count",
+        "_executor",
         "_finish",
         "_replayed",
         "_settle",
         "check",
+        "door",
         "draws",
         "exact",
-        "executor",
         "fetches",
         "guards",
         "key",
@@ -179,7 +183,8 @@ class Path:
         self.structure = structure
         self.kinds = tuple(kinds)
         self.name = name
-        self.executor: Any = None
+        self.door: Door | None = None
+        self.executor = None
         self.seen = 0
         # Whether a value was taken out that only an executor with NumPy's bits gives again.
         self.exact = any(g.kind in ("float", "complex") for g in recorded.assumptions)
@@ -210,6 +215,36 @@ class Path:
                 self.key += (self.layouts,)
                 self._settle = None
         return object.__getattribute__(self, name)
+
+    @property
+    def executor(self) -> Any:
+        return self._executor
+
+    @executor.setter
+    def executor(self, executor: Any) -> None:
+        self._executor = executor
+        if self.door is not None:
+            self.door.shut()
+            self.door = None
+
+    def open(self, args: Sequence[Any], signature: Any) -> Door | None:
+        """The door for arguments of the types of `args`, if there can be one."""
+        caller = getattr(self._executor, "caller", None)
+        # Guards among the results are compared here.
+        if caller is None or caller.returned != self._count or self.draws is not None:
+            return None
+        if self.door is None:
+            types = [type(x) for x in args]
+            if all(t is np.ndarray or t in _WEAK or issubclass(t, np.generic) for t in types):
+                self.door = Door(
+                    caller,
+                    types,
+                    self.check,
+                    self.fetches,
+                    self._finish or self._finished,
+                    (signature, self),
+                )
+        return self.door
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for these leaves of arguments; raises `GuardFailed` on another path."""
@@ -271,6 +306,10 @@ class Path:
             return results[0]
         if self._finish == "tuple":
             return tuple(results)
+        return self._finished(results)
+
+    def _finished(self, results: list[Any]) -> Any:
+        """The result of f, from the program's results."""
         computed = iter(results)
         leaves = [
             _as_kind(next(computed), kind) if isinstance(y, Variable) else _constant(y)
