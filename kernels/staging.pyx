@@ -2,10 +2,11 @@
 # cython: initializedcheck=False
 """Calls of a compiled program: arguments into memory that it reads, results out of what it wrote.
 
-A `Caller` knows for each argument a view of memory that the program reads, and for each result where
-it lies among the bytes that come back. An argument is copied only if it is an array of the view's
-dtype and shape, or a number that the view holds; NumPy assigns everything else, and raises where it
-cannot. The views are checked when they are made, the sizes of what comes back at the first call.
+A `Caller` knows for each argument a view of memory that the program reads, and for each result
+where it lies among the bytes that come back. An argument is copied only if it is an array of the
+view's dtype and shape, or a number that the view holds; NumPy assigns everything else, and raises
+where it cannot. The views are checked when they are made, the sizes of what comes back at the first
+call.
 
 Guards are results that have to be certain bytes. They are compared where the program wrote them,
 before anything else is looked at: of a wrong turn nothing gets out.
@@ -417,7 +418,7 @@ cdef class Caller:
 
 
 cdef class Door:
-    """The quick way into a compiled path, for flat arguments of the types and shapes it was made for.
+    """The quick way into a compiled path, for flat arguments of its types and shapes.
 
     Parameters
     ----------
@@ -435,14 +436,12 @@ cdef class Door:
     """
 
     cdef readonly object place
-
     cdef Caller caller
     cdef tuple types, fetches
     cdef object check, finish
     cdef int form
 
     def __init__(self, Caller caller, types, check, fetches, finish, place=None):
-        cdef Py_ssize_t k
         self.caller = caller
         self.check = check
         self.fetches = tuple(fetches)

@@ -105,9 +105,7 @@ class Packed:
                 outputs.append(adding.vector(guards, np.dtype(float if whole else np.int64)))
                 values = np.concatenate([np.ravel(_value(g)) for g in guards])
                 # Zero has one sign, as an integer.
-                self.expected.append(
-                    (values + 0.0 if whole else values.astype(np.int64)).tobytes()
-                )
+                self.expected.append((values + 0.0 if whole else values.astype(np.int64)).tobytes())
         self.program = Program(
             program.inputs,
             program.captured,
@@ -182,8 +180,8 @@ class _Adding:
             x = self.step(astype, [x], (x.shape, dtype), dtype=dtype)
             if dtype.kind == "f":
                 whole = self.step(trunc, [x], (x.shape, dtype))
-                size = self.step(absolute, [x], (x.shape, dtype))
-                small = self.step(less, [size, 1.0], (x.shape, np.bool_))
+                small = self.step(absolute, [x], (x.shape, dtype))
+                small = self.step(less, [small, 1.0], (x.shape, np.bool_))
                 # Of a small one also the sign of zero goes.
                 x = self.step(select, [small, 0.0, whole], (x.shape, dtype))
             parts.append(self.step(reshape, [x], ((x.size,), dtype), shape=(x.size,)))

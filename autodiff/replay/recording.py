@@ -218,6 +218,7 @@ class Path:
 
     @property
     def executor(self) -> Any:
+        """What runs the program now; None until it is asked for."""
         return self._executor
 
     @executor.setter

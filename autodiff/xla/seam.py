@@ -11,12 +11,12 @@
 | ``_jax.DeviceList``                       | where to compile for                               |
 | ``_jax.dlpack_managed_tensor_to_buffer``  | an ndarray's memory as a device array              |
 | ``executable.execute_sharded``            | a run                                              |
-| ``results.consume_with_handlers``         | its results, cheaply                               |
+| ``_jax.ExecuteResults.consume_with_…``    | its results, cheaply                               |
 | ``results.disassemble_into_…``            | its results, if that has changed                   |
 | ``_jax.array_result_handler``             | the handler that makes an array of one result      |
 | ``_jax.SingleDeviceSharding``             | what that handler asks for                         |
 | the buffer protocol of its arrays         | a result's memory as an ndarray                    |
-| ``array.unsafe_buffer_pointer``           | whether memory is shared                           |
+| ``_jax.ArrayImpl.unsafe_buffer_pointer``  | where its memory is, and whether it is shared      |
 | ``xla_client.register_custom_call_target``| LAPACK's functions, when a program calls one       |
 | ``jaxlib.cpu._lapack``                    | those functions                                    |
 
@@ -29,7 +29,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -168,8 +168,8 @@ class Xla:
     ) -> tuple[Any, Any, Any, Any]:
         """The parts of a call, as cheap as jaxlib has them.
 
-        They are `execute`, `consume`, `handlers` and `address`: ``consume(execute(arrays), handlers)``
-        is a list of device arrays, and `address` says where the memory of one is.
+        ``execute, consume, handlers, address``: ``consume(execute(arrays), handlers)`` is a list of
+        device arrays, and ``address(array)`` says where the memory of one is.
         """
         execute = executable.execute_sharded
         address = self._jax.ArrayImpl.unsafe_buffer_pointer
