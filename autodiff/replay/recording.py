@@ -231,8 +231,14 @@ class Path:
     def open(self, args: Sequence[Any], signature: Any) -> Door | None:
         """The door for arguments of the types of `args`, if there can be one."""
         caller = getattr(self._executor, "caller", None)
-        # Guards among the results are compared here.
-        if caller is None or caller.returned != self._count or self.draws is not None:
+        if (
+            caller is None
+            # Guards among the results are compared here.
+            or caller.returned != self._count
+            or self.draws is not None
+            or self.layouts is not None
+            or type(self) is not Path
+        ):
             return None
         if self.door is None:
             types = [type(x) for x in args]
