@@ -328,6 +328,7 @@ class Emitter:
         # Names of constants whose every element is one number: a broadcast of one is a constant
         # too.
         self._splats: dict[str, Any] = {}
+        self._casts: dict[tuple[str, np.dtype], Value] = {}
         # Names of transposed matrices, and what they are the transposes of.
         self._transposed: dict[str, Value] = {}
         # Names of matrices joined from columns: the axis, and the columns.
@@ -624,8 +625,20 @@ class Emitter:
 
     def full(self, shape: Shape, x: Any, dtype: npt.DTypeLike) -> Value:
         """An array of the constant `x`."""
-        dtype = np.dtype(dtype)
         shape = tuple(shape)
+        key: Any = None
+        if type(x) is np.float64:
+            # By the sign as well: -0.0 equals 0.0.
+            key = (shape, x, math.copysign(1.0, x), dtype)
+            known = self._full.get(key)
+            if known is not None:
+                return known
+        value = self._filled(shape, x, np.dtype(dtype))
+        if key is not None:
+            self._full[key] = value
+        return value
+
+    def _filled(self, shape: Shape, x: Any, dtype: np.dtype) -> Value:
         if 0 in shape:
             return self._line("stablehlo.constant dense<>", type_text(shape, dtype), shape, dtype)
         scalar = np.asarray(x, dtype)
@@ -654,8 +667,13 @@ class Emitter:
         if v.dtype == dtype:
             return Value(self, v.name, v.shape, dtype) if v.weak else v
         if v.name in self._splats and not (v.dtype.kind == "c" and dtype.kind != "c"):
-            with np.errstate(all="ignore"):
-                return self.full(v.shape, np.asarray(self._splats[v.name]).astype(dtype), dtype)
+            # The same constants are cast to the same dtypes again and again.
+            cast = self._casts.get((v.name, dtype))
+            if cast is None:
+                with np.errstate(all="ignore"):
+                    number = np.asarray(self._splats[v.name]).astype(dtype)
+                cast = self._casts[v.name, dtype] = self.full(v.shape, number, dtype)
+            return cast
         if dtype.kind == "b":
             return self.compare(v, 0, "NE")
         if v.dtype.kind == "c" and dtype.kind != "c":
@@ -677,8 +695,16 @@ class Emitter:
         """Values of one dtype, by NumPy's promotion; Python scalars and weak values give way."""
         made = [self.value(v) for v in values]
         first = made[0].dtype
-        if all(v.dtype == first for v in made) and not all(v.weak for v in made):
-            return [self.convert(v, first) for v in made]
+        strong = 0
+        for v in made:
+            if v.dtype != first:
+                break
+            strong += not v.weak
+        else:
+            if strong == len(made):
+                return made
+            if strong:
+                return [self.convert(v, first) for v in made]
         dtype = np.result_type(*[v.dtype.type(0).item() if v.weak else v.dtype for v in made])
         weak = all(v.weak for v in made)
         out = [self.convert(v, dtype) for v in made]
@@ -687,10 +713,10 @@ class Emitter:
     def _together(self, *values: Any) -> list[Value]:
         """Promoted and broadcast against each other."""
         made = self._promoted(*values)
-        shape = made[0].shape
-        if all(v.shape == shape for v in made):
+        shapes = {v.shape for v in made}
+        if len(shapes) == 1:
             return made
-        shapes = {v.shape for v in made if v.shape}
+        shapes.discard(())
         shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*[v.shape for v in made])
         return [self.broadcast(v, shape) for v in made]
 
