@@ -212,14 +212,7 @@ def test_memory_layouts_make_no_difference(module, name):
 
 # Where NumPy raises (or returns NaN with a warning) and the traced function does not.
 LENIENT = {
-    ("0-d", "nanpercentile"): "NumPy's AxisError of axis=0 is not raised",
-    ("0-d", "percentile"): "as above",
     ("0-d", "roots"): "NumPy stumbles over its own dispatcher",
-    ("0-d", "tril"): "NumPy raises for want of a dimension",
-    ("0-d", "triu"): "as above",
-    ("empty", "nanmedian"): "NumPy returns NaN with a warning, the traced function raises",
-    ("empty", "nanpercentile"): "as above",
-    ("empty", "cholesky"): "blocks of no size",
 }
 
 

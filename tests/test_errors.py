@@ -99,6 +99,8 @@ CASES = [
     (lambda: autodiff.vmap(square, in_axes=3)(X), BatchError, r"axis 3 .*shape \(3,\)"),
     (lambda: autodiff.vmap(square, out_axes=5)(X), StructureError, "axis 5"),
     (lambda: autodiff.vmap(square, out_axes=None)(X), OutputError, "differs between lanes"),
+    (lambda: autodiff.vmap(lambda x: np.ones(int(x)))(X + 1), BatchError, "different shapes"),
+    (lambda: autodiff.vmap(lambda x: x * float(x))(X), TracerConversionError, "many lanes"),
     # conversions
     (lambda: autodiff.grad(float)(1.0), TracerConversionError, "np.sin"),
     (lambda: autodiff.grad(complex)(1.0), TracerConversionError, "stop_gradient"),

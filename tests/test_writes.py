@@ -1002,3 +1002,16 @@ def test_random_writes(codes):
         rtol=1e-5,
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("method", ["conj", "conjugate"])
+def test_methods_that_give_a_real_array_back(method):
+    def f(x):
+        x = x * 1.0
+        getattr(x, method)()[0] = 7.0  # NumPy's method returns x itself
+        return x * x
+
+    x = np.arange(1.0, 4.0)
+    y, t = autodiff.jvp(f, (x,), (np.ones(3),))
+    np.testing.assert_array_equal(y, f(x))
+    np.testing.assert_array_equal(t, [0.0, 4.0, 6.0])

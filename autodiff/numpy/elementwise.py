@@ -752,8 +752,15 @@ def _clip_method(
 
 
 register_method("clip", _clip_method)
-register_method("conj", rows.conjugate)
-register_method("conjugate", rows.conjugate)
+
+
+def _conjugated(x: Any) -> Any:
+    """The methods `conj` and `conjugate`, which give real arrays back as they are."""
+    return rows.conjugate(x) if dtype_of(x).kind == "c" else x
+
+
+register_method("conj", _conjugated)
+register_method("conjugate", _conjugated)
 register_method("round", round.__wrapped__)
 register_property("real", real.__wrapped__)
 register_property("imag", imag.__wrapped__)

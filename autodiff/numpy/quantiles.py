@@ -17,7 +17,7 @@ import numpy as np
 from autodiff._kernels.tracer import Tracer, dtype_of, ndim_of, shape_of
 from autodiff.numpy.creation import cast
 from autodiff.numpy.overloading import MISSING, axes_in_range, operand, overloads, write_out
-from autodiff.numpy.reducing import _flattened, _present
+from autodiff.numpy.reducing import _flattened, _present, nanmean
 from autodiff.primitives import indexing, reductions, shapes
 from autodiff.primitives.elementwise import (
     add,
@@ -212,6 +212,8 @@ def _quantiles(
     x = shapes.move_axis(x, k, 0)
     inexact = dtype_of(x).kind == "f"
     ignore = ignore and inexact
+    if ignore and 0 in shape_of(x):
+        return nanmean(operand(a), axis, out=out, keepdims=keepdims)
     count: Any = shape_of(x)[0]
     if w is not None:
         if ignore:

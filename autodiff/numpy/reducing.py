@@ -705,15 +705,14 @@ def _scalar(y: Any) -> Any:
 def _flattened(x: Any, axis: Any) -> tuple[Any, int, tuple[int, ...]]:
     """`x` with the axes to be reduced joined into the last one, that axis, and the kept shape."""
     shape = shape_of(x)
-    axes = reductions.axes_of(_axis(axis, x), len(shape))
+    # Not as reductions of ufuncs, for which a 0-d array has an axis 0.
+    axes = tuple(range(len(shape)) if axis is None else sorted(axes_in_range(axis, len(shape))))
     rest = [k for k in range(len(shape)) if k not in axes]
     kept = tuple(1 if k in axes else n for k, n in enumerate(shape))
     if len(axes) == 1:
         return x, axes[0], kept
     x = shapes.transpose(x, axes=(*rest, *axes))
-    x = shapes.reshape(
-        x, shape=(*(shape[k] for k in rest), reductions.count_of(shape, tuple(axes)))
-    )
+    x = shapes.reshape(x, shape=(*(shape[k] for k in rest), reductions.count_of(shape, axes)))
     return x, len(rest), kept
 
 
@@ -725,7 +724,7 @@ def median(
     x, k, kept = _flattened(operand(a), axis)
     n = shape_of(x)[k]
     if n == 0:
-        return mean(x, k)
+        return mean(operand(a), axis, out=out, keepdims=keepdims)
     x = indexing.sort(x, axis=k)
     lead = (EVERYTHING,) * k
     middle = x[(*lead, slice((n - 1) // 2, n // 2 + 1))]
@@ -938,6 +937,8 @@ def nanmedian(
 ) -> Any:
     """Return the median over axes of what is not NaN."""
     x, k, kept = _flattened(operand(a), axis)
+    if 0 in shape_of(x):
+        return nanmean(operand(a), axis, out=out, keepdims=keepdims)
     x = indexing.sort(shapes.move_axis(x, k, 0), axis=0)  # NaN come last
     count = _present(x, 0, False)
     last = maximum(count - 1, 0)

@@ -804,16 +804,16 @@ def diagflat(v: Any, k: int = 0) -> Any:
 @overloads(np.tril)
 def tril(m: Any, k: int = 0) -> Any:
     """Return `m` with zeros above a diagonal."""
-    m = atleast_1d(operand(m))
-    mask = np.tri(shape_of(m)[-2:][0], shape_of(m)[-1], k, bool)
+    m = operand(m)
+    mask = np.tri(*shape_of(m)[-2:], k=k, dtype=bool)
     return select(mask, m, np.zeros(1, dtype_of(m)))
 
 
 @overloads(np.triu)
 def triu(m: Any, k: int = 0) -> Any:
     """Return `m` with zeros below a diagonal."""
-    m = atleast_1d(operand(m))
-    mask = np.tri(shape_of(m)[-2:][0], shape_of(m)[-1], k - 1, bool)
+    m = operand(m)
+    mask = np.tri(*shape_of(m)[-2:], k=k - 1, dtype=bool)
     return select(mask, np.zeros(1, dtype_of(m)), m)
 
 
