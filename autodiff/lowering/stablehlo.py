@@ -15,6 +15,7 @@ raise; the recording call, which is eager, does; later calls clamp on reading an
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import re
@@ -678,6 +679,35 @@ class Emitter:
             return self.compare(v, 0, "NE")
         if v.dtype.kind == "c" and dtype.kind != "c":
             return self.convert(self.unary("real", v), dtype)
+        if v.dtype.kind == "f" and dtype.kind in "iu":
+            return self._truncated(v, dtype)
+        return self._cast(v, dtype)
+
+    def _truncated(self, v: Value, dtype: np.dtype) -> Value:
+        """Floats as integers. What has no integer of that size is what the processor makes of it.
+
+        Small integers and unsigned ones are made of larger ones, whose bits are cut off.
+        """
+        if not _wraps():
+            return self._cast(v, dtype)
+        bits = 32 if dtype.itemsize < 4 or dtype == np.int32 else 64
+        wide = np.dtype(f"i{bits // 8}")
+        bound = float(2 ** (bits - 1))
+        if v.dtype.itemsize < 4:
+            v = self._cast(v, np.dtype(np.float32))
+        low = -bound if bits == 64 or v.dtype.itemsize == 4 else -bound - 1
+        above = "GE" if low == -bound else "GT"
+        inside = self.compare(v, low, above) & self.compare(v, bound, "LT")
+        made = self.select(inside, self._cast(v, wide), np.iinfo(wide).min)
+        if dtype == wide:
+            return made
+        if dtype == np.uint64:
+            large = self.select(v < 2.0**64, self._cast(v, dtype), 0)
+            return self.select(v >= bound, large, self._cast(made, dtype))
+        return self._cast(made, dtype)
+
+    def _cast(self, v: Value, dtype: np.dtype) -> Value:
+        """``stablehlo.convert``."""
         source, target = type_text(v.shape, v.dtype), type_text(v.shape, dtype)
         return self._line(f"stablehlo.convert {v.name}", f"({source}) -> {target}", v.shape, dtype)
 
@@ -770,6 +800,14 @@ class Emitter:
             if dtype != x.dtype:
                 result = f"({type_text(x.shape, x.dtype)}) -> {type_text(x.shape, dtype)}"
         value = self._line(f"{full} {x.name}", result, x.shape, dtype)
+        if kind == "c" and name == "abs":
+            # Infinite also beside a NaN.
+            infinite = [
+                self._line(f"stablehlo.abs {part.name}", type_text(x.shape, dtype), x.shape, dtype)
+                == np.inf
+                for part in (self.unary("real", x), self.unary("imag", x))
+            ]
+            value = self.select(infinite[0] | infinite[1], np.inf, value)
         return Value(self, value.name, value.shape, dtype, True) if x.weak else value
 
     def binary(self, name: str, a: Any, b: Any) -> Value:
@@ -785,6 +823,8 @@ class Emitter:
         if a.dtype.kind == "c" and name in ("maximum", "minimum"):
             first = self.compare(a, b, "GE" if name == "maximum" else "LE")
             return self.select(first | self.compare(a, a, "NE"), a, b)
+        if a.dtype.kind == "c" and name == "divide":
+            return self._complex_divide(a, b)
         dtype = a.dtype
         full = name if "." in name else "stablehlo." + name
         operands = type_text(a.shape, dtype)
@@ -804,6 +844,20 @@ class Emitter:
         if a.dtype.kind in "biu":
             a, b = self.convert(a, np.float64), self.convert(b, np.float64)
         return self.binary("divide", a, b)
+
+    def _complex_divide(self, a: Value, b: Value) -> Value:
+        """NumPy's quotient of complex numbers: by the larger part of the divisor, and by zero."""
+        (ar, ai), (br, bi) = ([self.unary(part, v) for part in ("real", "imag")] for v in (a, b))
+        real = self.unary("abs", br) >= self.unary("abs", bi)
+        zero = (br == 0) & (bi == 0)
+        large, small = self.select(real, br, bi), self.select(real, bi, br)
+        ratio = small / large
+        unit = 1.0 / (large + small * ratio)
+        x = self.select(real, ar + ai * ratio, ar * ratio + ai) * unit
+        y = self.select(real, ai - ar * ratio, ai * ratio - ar) * unit
+        origin = self.unary("abs", br)
+        x, y = self.select(zero, ar / origin, x), self.select(zero, ai / origin, y)
+        return self.binary("complex", x, y)
 
     def compare(self, a: Any, b: Any, direction: str) -> Value:
         """Elementwise comparison, ``"EQ"``, ``"NE"``, ``"LT"``, ``"LE"``, ``"GT"`` or ``"GE"``.
@@ -1068,7 +1122,9 @@ class Emitter:
         dims = _axes(axes, v.ndim)
         kept = tuple(1 if k in dims else n for k, n in enumerate(v.shape))
         shape = tuple(n for k, n in enumerate(v.shape) if k not in dims)
-        if dims:
+        if dims and v.dtype.kind == "c" and name in ("maximum", "minimum"):
+            v = self._complex_extreme(v, name, dims)
+        elif dims:
             neutral = self._neutral(name, v.dtype)
             v = self._line(
                 f"stablehlo.reduce({v.name} init: {neutral.name}) applies stablehlo.{name} "
@@ -1079,6 +1135,26 @@ class Emitter:
                 v.dtype,
             )
         return self.reshape(v, kept) if keepdims else v
+
+    def _complex_extreme(self, v: Value, name: str, dims: tuple[int, ...]) -> Value:
+        """The largest or smallest complex number in NumPy's order; the first with a NaN wins."""
+        rest = [k for k in range(v.ndim) if k not in dims]
+        v = self.transpose(v, (*rest, *dims))
+        v = self.reshape(v, (*v.shape[: len(rest)], math.prod(v.shape[len(rest) :])))
+        while v.shape[-1] > 1:
+            n = v.shape[-1]
+            half = n // 2
+            pairs = self.slice_axis(v, -1, 0, 2 * half)
+            first = self.slice_axis(pairs, -1, 0, 2 * half, 2)
+            second = self.slice_axis(pairs, -1, 1, 2 * half, 2)
+            # It is the first of two that `binary` asks for NaN.
+            made = self.binary(name, first, second)
+            v = (
+                made
+                if n == 2 * half
+                else self.concatenate([made, self.slice_axis(v, -1, n - 1, n)], -1)
+            )
+        return self.reshape(v, v.shape[:-1])
 
     def argreduce(self, v: Any, name: str, axis: int, keepdims: bool = False) -> Value:
         """Position of the first ``"maximum"`` or ``"minimum"`` along `axis`; NaN wins."""
@@ -1620,6 +1696,13 @@ class Emitter:
         return known
 
 
+@functools.cache
+def _wraps() -> bool:
+    """Whether floats that are no integers of a size become its least one, as on x86."""
+    with np.errstate(all="ignore"):
+        return bool(np.array([np.nan]).astype(np.int64)[0] == np.iinfo(np.int64).min)
+
+
 _INT32 = np.dtype(np.int32)
 _LAPACK_LETTERS = {"float32": "s", "float64": "d", "complex64": "c", "complex128": "z"}
 
@@ -1804,6 +1887,8 @@ def _elementwise_operands(
 
     It says nothing where a test gives bools, or where a complex operand gives a real result.
     """
+    if name == "bitwise_count":
+        return [emit.value(x) for x in operands]
     if name == "select":
         condition, *branches = operands
         return [emit.convert(condition, bool), *(emit.convert(x, out) for x in branches)]

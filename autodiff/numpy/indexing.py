@@ -397,7 +397,7 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Any:
         if (steps > 0).any():
             raise ValueError("bins must be monotonically increasing or decreasing")
         n = shape_of(bins)[0]
-        return n - indexing.searchsorted(bins[::-1], operand(x), side="right" if right else "left")
+        return n - indexing.searchsorted(bins[::-1], operand(x), side="left" if right else "right")
     return indexing.searchsorted(bins, operand(x), side="left" if right else "right")
 
 
@@ -519,7 +519,12 @@ def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Any:
     """Return the piecewise linear interpolant of given points."""
-    x, xp, fp = operand(x), operand(xp), operand(fp)
+    # NumPy's is computed in double precision.
+    x, xp, fp = (
+        z if dtype_of(z) == dtype else shapes.astype(z, dtype=dtype)
+        for z in (operand(x), operand(xp), operand(fp))
+        for dtype in [np.dtype(complex if dtype_of(z).kind == "c" else float)]
+    )
     if period is not None:
         if not isinstance(period, Tracer) and period == 0:
             raise ValueError("period must be a non-zero value")

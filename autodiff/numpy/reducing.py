@@ -191,6 +191,8 @@ def mean(
     keep = _keep(keepdims)
     if _masked(where):
         wide = np.float32 if dtype is None and dtype_of(x) == np.float16 else dtype
+        if dtype is None and dtype_of(x).kind in "biu":
+            wide = dtype = np.float64
         total = sum(x, axis, wide, None, keep, where=where)
         y = _over(total, _count(where, x, axis, keep))
         return write_out(cast(y, dtype_of(x)) if wide is not dtype else y, out)
@@ -247,6 +249,9 @@ def average(
         order = sorted(range(len(axes)), key=axes.__getitem__)
         w = shapes.transpose(w, axes=tuple(order))
         w = shapes.reshape(w, shape=tuple(n if k in axes else 1 for k, n in enumerate(shape_of(a))))
+    integers = ("f8",) if dtype_of(a).kind in "biu" else ()
+    wide = np.result_type(dtype_of(a), dtype_of(w), *integers)
+    a, w = (x if dtype_of(x) == wide else cast(x, wide) for x in (a, w))
     total = sum(w, axis, keepdims=keepdims) if shape_of(w) == shape_of(a) else sum(w)
     if shape_of(w) != shape_of(a):
         total = sum(w, axis, keepdims=keepdims)

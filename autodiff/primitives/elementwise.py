@@ -21,6 +21,7 @@ from autodiff._kernels.loops import row_facts, row_names, scale_ufunc
 from autodiff._kernels.primitive import Elementwise, Primitive
 from autodiff._kernels.tracer import dtype_of, register_operator, register_ufunc
 from autodiff.primitives import table
+from autodiff.primitives.bessel import lower_modified
 
 __all__ = [  # noqa: PLE0604 - the names of rows are strings
     "clip",
@@ -305,7 +306,8 @@ i0 = Elementwise("i0", np.i0, -1, 1)
 i1 = Elementwise("i1", _from_scipy("i1"), -1, 1)
 i0.partial(0, lambda y, x: i1(x), reads=1)
 i1.partial(0, lambda y, x: select(x == 0, 0.5, i0(x) - y / x), reads=5)
-i0.cut = i1.cut = "Bessel functions are no StableHLO operations"
+i0.lowering(lambda emit, x: lower_modified(emit, x, 0))
+i1.lowering(lambda emit, x: lower_modified(emit, x, 1))
 
 # Not an `Elementwise`, whose operands have the dtype of the result when they are lowered.
 frexp_exponent = Primitive("frexp_exponent", lambda x: np.frexp(x)[1], differentiable=False)
@@ -392,8 +394,20 @@ def _lower_floor_divide(emit: Any, a: Any, b: Any) -> Any:
 
 def _lower_power(emit: Any, a: Any, b: Any) -> Any:
     """Powers by multiplication where the exponent is a small whole number, as in ``x**3``."""
+    a, b = emit.value(a), emit.value(b)
     exponent = emit.number(b)
-    if exponent is None or a.dtype.kind != "f" or abs(exponent) not in (2, 3, 4, 5, 6, 7, 8):
+    if a.dtype.kind == "c":
+        a, b = emit._together(a, b)
+        positive = emit.unary("real", b) > 0
+        zero = emit.select(b == 0, 1, emit.select(positive, 0, complex(np.nan, np.nan)))
+        return emit.select(a == 0, zero, emit.binary("power", a, b))
+    if a.weak and exponent is None:
+        return emit.binary("power", a, b)
+    if exponent is None and a.dtype.kind in "iu":
+        return _lower_integer_power(emit, a, b)
+    if a.dtype.kind in "iu" and not 2 <= exponent <= 64:
+        return _lower_integer_power(emit, a, b)
+    if exponent is None or a.dtype.kind not in "fiu" or abs(exponent) not in (2, 3, 4, 5, 6, 7, 8):
         return emit.binary("power", a, b)
     # Overflow, underflow, NaN and signs are those of the power: factors never leave the range
     # before the product does.
@@ -417,7 +431,66 @@ def _lower_right_shift(emit: Any, a: Any, b: Any) -> Any:
     return emit.binary("shift_right_logical" if unsigned else "shift_right_arithmetic", a, b)
 
 
+def _lower_fmod(emit: Any, a: Any, b: Any) -> Any:
+    remainder = emit.binary("remainder", a, b)
+    return emit.select(b == 0, 0, remainder) if a.dtype.kind in "iu" else remainder
+
+
+def _lower_integer_power(emit: Any, a: Any, b: Any) -> Any:
+    """Powers of integers by squaring; XLA's own stops after six squares."""
+    shape = emit.out.shape
+    a, b = emit.broadcast(a, shape), emit.broadcast(b, shape)
+
+    def step(emit: Any, values: list[Any]) -> tuple[Any, Any, Any]:
+        made, base, left = values
+        odd = emit.binary("and", left, 1) != 0
+        half = emit.binary("shift_right_logical", left, 1)
+        return emit.select(odd, made * base, made), base * base, half
+
+    return emit.while_loop(
+        lambda emit, values: emit.reduce(values[2] != 0, "or"),
+        step,
+        [emit.full(shape, 1, a.dtype), a, b],
+    )[0]
+
+
+def _lower_gcd(emit: Any, a: Any, b: Any) -> Any:
+    """Euclid's algorithm, on all elements until the last is done."""
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    a, b = (emit.broadcast(emit.unary("abs", x), shape) for x in (a, b))
+
+    def step(emit: Any, values: list[Any]) -> tuple[Any, Any]:
+        a, b = values
+        done = b == 0
+        rest = emit.binary("remainder", a, emit.select(done, 1, b))
+        return emit.select(done, a, b), emit.select(done, 0, rest)
+
+    return emit.while_loop(lambda emit, values: emit.reduce(values[1] != 0, "or"), step, [a, b])[0]
+
+
+def _lower_lcm(emit: Any, a: Any, b: Any) -> Any:
+    divisor = _lower_gcd(emit, a, b)
+    quotient = emit.binary("divide", a, emit.select(divisor == 0, 1, divisor))
+    return emit.unary("abs", quotient) * emit.unary("abs", b)
+
+
+def _lower_count(emit: Any, x: Any) -> Any:
+    if x.dtype.kind == "b":
+        return x
+    return emit.unary("popcnt", emit.unary("abs", x))
+
+
+def _lower_spacing(emit: Any, x: Any) -> Any:
+    end = _lower_copysign(emit, emit.full(x.shape, np.inf, x.dtype), x)
+    return emit.binary("chlo.next_after", x, end) - x
+
+
 LOWERINGS: dict[str, Callable[..., Any]] = {
+    "bitwise_count": _lower_count,
+    "fmod": _lower_fmod,
+    "gcd": _lower_gcd,
+    "lcm": _lower_lcm,
+    "spacing": _lower_spacing,
     "conjugate": _lower_conjugate,
     "copysign": _lower_copysign,
     "floor_divide": _lower_floor_divide,
@@ -433,12 +506,7 @@ LOWERINGS: dict[str, Callable[..., Any]] = {
 }
 
 # Rows that go to the host, with the reason.
-CUTS = {
-    "bitwise_count": "StableHLO counts bits in the operand's dtype, NumPy in uint8",
-    "gcd": "its length depends on the values",
-    "lcm": "its length depends on the values",
-    "spacing": "it is not a StableHLO operation",
-}
+CUTS: dict[str, str] = {}
 
 
 def _lowering(row: table.Row, names: dict[str, Any]) -> Callable[..., Any]:

@@ -5,7 +5,8 @@ expression for each operand, over `y` and the operands `x`, `a, b`, `a, b, x`, o
 have no C loops. Those with a rule below are expanded for XLA, in float64 where they are
 sensitive: within 1e-13 of SciPy relative to the value (`gamma` and `beta` 1e-12, since their
 logarithms are large; `beta` and `betaln` have a pole at each negative integer, of which SciPy makes
-finite values in some). The others, such as Bessel functions, go to the host.
+finite values in some). The others, such as Bessel functions of other
+orders than 0 and 1, go to the host.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from autodiff._kernels.primitive import Elementwise
 from autodiff._kernels.tracer import register_ufunc
 from autodiff.primitives import special_incomplete
+from autodiff.primitives.bessel import lower_modified, lower_plain
 from autodiff.primitives.elementwise import PRIMITIVES, define, scale, select, vocabulary
 from autodiff.primitives.table import SHORTHANDS as OF_THE_TABLE
 
@@ -337,6 +339,12 @@ def _ndtri_lowering(emit: Any, p: Any) -> Any:
 @_lower("erfcinv")
 def _(emit: Any, x: Any) -> Any:
     return _ndtri_lowering(emit, emit.convert(x, np.float64) * 0.5) * -math.sqrt(0.5)
+
+
+_lower("i0")(lambda emit, x: lower_modified(emit, x, 0))
+_lower("i1")(lambda emit, x: lower_modified(emit, x, 1))
+_lower("j0")(lambda emit, x: lower_plain(emit, x, 0))
+_lower("j1")(lambda emit, x: lower_plain(emit, x, 1))
 
 
 def _gamma_sign(emit: Any, x: Any) -> Any:

@@ -632,8 +632,10 @@ def _variable(trace: Any, handle: Any) -> Any:
 
 
 def _readable(x: Any) -> Any:
-    """Subclasses of ndarray are taken as what they hold."""
-    return x if type(x) is not np.ndarray and not isinstance(x, np.ndarray) else np.asarray(x)
+    """Subclasses of ndarray are taken as what they hold, bytes in the order of the machine."""
+    if not isinstance(x, np.ndarray):
+        return x
+    return np.asarray(x) if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 
 
 def _eager_result(y: Any, recorded: Any, leaves: Sequence[Any]) -> Any:

@@ -167,7 +167,7 @@ class Tape:
             from autodiff.xla.seam import available
 
             program = self.program
-            compilable = not program.cuts and program.size <= LONGEST and available()
+            compilable = program.size <= LONGEST and available()
             self._executor_name = "xla" if compilable else "numpy"
         return self._executor_name
 
