@@ -274,6 +274,26 @@ def with_captured(steps, dict known, Py_ssize_t count):
     return made, arrays
 
 
+def from_outside(steps):
+    """Operands that are neither variables nor Python's numbers: arrays, NumPy scalars, handles.
+
+    Returns
+    -------
+    list of (operand, ruled)
+        With what the step says of itself (`Step`).
+    """
+    cdef list found = []
+    cdef Step step
+    for x in steps:
+        step = <Step?> x
+        for operand in step.operands:
+            kind = type(operand)
+            if not (kind is Variable or kind is float or kind is int or kind is bool
+                    or operand is None):
+                found.append((operand, step.ruled))
+    return found
+
+
 def needed(steps, results, Py_ssize_t count):
     """What the variables `results` depend on.
 

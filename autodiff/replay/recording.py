@@ -16,6 +16,7 @@ import numpy as np
 
 from autodiff import trees
 from autodiff._kernels import tracer as kernel
+from autodiff._kernels.program import from_outside
 from autodiff._kernels.staging import Door
 from autodiff._kernels.tape import times_given
 from autodiff._kernels.tracer import RecordTrace, Tracer, enter_transform, leave_transform
@@ -667,15 +668,10 @@ def _unexplained(equations: Sequence[Any], places: Sequence[Any]) -> bool:
     what they are the derivatives of, which are among the operands here.
     """
     held = {id(value) for _, value, _ in places}
-    for equation in equations:
-        if equation.params and _body_constants(equation.params):
-            return True
-        if equation.ruled:
-            continue
-        for x in equation.operands:
-            if isinstance(x, (np.ndarray, np.generic)) and id(x) not in held:
-                return True
-    return False
+    return any(
+        not ruled and isinstance(x, (np.ndarray, np.generic)) and id(x) not in held
+        for x, ruled in from_outside(equations)
+    ) or any(_body_constants(e.params) for e in equations if e.params)
 
 
 def _body_constants(params: dict[str, Any]) -> bool:
@@ -698,5 +694,5 @@ def _is_seed(x: Any) -> bool:
 def _outer_tracer(equations: Sequence[Any], payloads: Sequence[Any]) -> bool:
     """Whether a value of an outer transform has come in by a closure: such a run is not kept."""
     return any(isinstance(y, Tracer) for y in payloads) or any(
-        isinstance(x, Tracer) for equation in equations for x in equation.operands
+        isinstance(x, Tracer) for x, _ in from_outside(equations)
     )

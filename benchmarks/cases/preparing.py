@@ -98,7 +98,7 @@ def _operations(make: Callable[[], Callable[[Any], Any]], x: np.ndarray) -> int:
 def preparing(selection: Selection) -> Iterator[Case]:
     """At most 5 microseconds an operation to record; 10 ms and 10 µs an operation to be ready."""
     x = np.linspace(0.0, 1.0, 10)
-    sizes = (10, 100, 400) if selection.full else (20,)
+    sizes = (20, 100, 400) if selection.full else (100,)
     for what, write in (("value", _plain), ("value and gradient", _gradient)):
         for steps in sizes:
             make = partial(write, steps)
