@@ -694,6 +694,77 @@ PLACES = {
         def f(x): return x * W + np.where(W > 0, 1.0, 0.0)
         def change(k): W[k - 1] = [0.0, 1.0, 0.0][k - 1]
     """,
+    "operand and condition through a local": """
+        W = np.array([1.0, 2.0, 3.0])
+        def f(x):
+            w = W
+            y = x * w
+            return -y if w[1] > 4.0 else y
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and condition in a callee": """
+        W = np.array([1.0, 2.0, 3.0])
+        def big(w): return bool(np.max(w) > 4.0)
+        def f(x): return -(x * W) if big(W) else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "outer array filled inside": """
+        BUF = np.zeros(3)
+        def f(x):
+            BUF[:] = 2.0
+            return x * BUF
+        def change(k): BUF[:] = 9.0
+    """,
+    "operand and condition, in a loop over a list": """
+        WS = [np.array([1.0, 2.0, 3.0]), np.ones(3)]
+        def f(x):
+            for w in WS:
+                x = x * w
+                if np.max(w) > 4.0: x = -x
+            return x
+        def change(k): WS[k % 2][1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and condition, of pairs": """
+        PS = [(np.array([1.0, 2.0, 3.0]), np.ones(3))]
+        def f(x):
+            for w, b in PS:
+                x = x * w + b
+                if np.linalg.norm(b) > 4.0 or (w > 4.0).any(): x = -x
+            return x
+        def change(k): PS[0][k % 2][1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and condition of an item": """
+        P = {"w": np.array([1.0, 2.0, 3.0])}
+        def f(x):
+            y = x * P["w"]
+            return -y if np.sum(P["w"]) > 8.0 else y
+        def change(k): P["w"][1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and condition of an attribute": """
+        class M:
+            def __init__(self): self.w = np.array([1.0, 2.0, 3.0])
+            def run(self, x):
+                y = x * self.w
+                return -y if np.all(self.w > 1.0) or self.big(self.w) else y
+            def big(self, w): return float(np.sum(w)) > 8.0
+        m = M()
+        def f(x): return m.run(x)
+        def change(k): m.w[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and condition two calls away": """
+        W = np.array([1.0, 2.0, 3.0])
+        def large(v, limit): return np.abs(v).sum() > limit
+        def layer(x, w, limit=8.0):
+            if large(w, limit=limit): return -x * w
+            return x * w
+        def f(x): return layer(x, W)
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and number of it": """
+        W = np.array([1.0, 2.0, 3.0])
+        def f(x): return x * W + int(np.count_nonzero(W > 2.5)) * float(np.max(W))
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
     "index array": """
         I = np.array([0, 1])
         def f(x): return x[I]
@@ -1315,6 +1386,7 @@ EAGER = {
     "itertools.count": _ITERATOR,
     "polynomial of numpy": "takes a plain array out of a traced value",
     "outer array written inside": _CHANGES,
+    "outer array filled inside": _CHANGES,
     "outer list written inside": _CHANGES,
     "outer dict written inside": _CHANGES,
     "outer number written inside": _CHANGES,

@@ -1,8 +1,8 @@
-"""Random Python functions give the same under `jit` as without, and are recorded once for each path.
+"""Random Python functions give the same under `jit` as without, and are recorded once for a path.
 
 A program is a list of instructions, each four small integers, written out as Python source: it
 branches and loops on its values, writes into its arrays, takes counts and indices out, draws random
-numbers, and reads outer names, which are changed between the calls. It is run in two worlds of equal
+numbers, and reads outer names, which are changed between the calls. It runs in two worlds of equal
 outer names, one compiled and one not.
 """
 
@@ -16,50 +16,108 @@ import autodiff
 import autodiff.numpy as anp
 
 # Instructions over the values so far, `a` and `b`, that set `v`; {i} and {j} are small integers.
-PLAIN = [
-    "v = np.sin(a) + 0.{i} * b",
-    "v = a * np.tanh(b) - 0.{i}",
-    "v = np.where(a > 0.{i}, a, b * 0.5)",
-    "v = np.cumsum(a) / (1.0 + b * b)",
-    "v = a[::-1] * np.max(b)",
-    "v = np.dot(a, b) * a * 0.1",
-]
-OUTER = [
-    "v = a * R + 0.1",
-    "v = a * W + b",
-    "v = np.dot(W, a) * b * 0.1",
-    "v = a * P['k'] + P['w']",
-    "v = a + C.r * C.inner.w",
-    "v = H(a) + b",
-    "v = a\nfor k in range(K):\n    v = v * 0.5 + k * b",
-    "v = a * 0.5 if MODE == 'half' else np.cos(a)",
-    "v = a\nfor w in L:\n    v = v * w",
-]
-BRANCHES = [
-    "if note(bool(np.sum(a) > 0.{i})):\n    v = a * 2.0\nelse:\n    v = b - a",
-    "if note(bool(a[{k}] > b[0])):\n    v = np.sin(a)\nelif note(bool(b[1] > 0.{j})):\n    v = b\n"
-    "else:\n    v = a * b",
-    "v = a\nn = 0\nwhile n < 3 and note(bool(np.sum(v * v) > 1.{i})):\n    v = v * 0.6\n    n += 1\n"
-    "v = v * n + b",
-    "v = a * note(int(np.sum(a > 0.{i}))) + b",
-    "v = b * a[note(int(np.argmax(b)))]",
-    "m = a[a > 0.{i}]\nv = b + np.sum(m * m) * note(len(m))",
-    "v = a * 1.0\nfor t in range(3):\n    if note(bool(v[t] < 0)):\n        continue\n    v = v + v[t] * b",
-    "v = b + note(len(np.nonzero(a < 0.{i})[0]))",
-]
-WRITES = [
-    "v = anp.array(a)\nv[{k}] = b[0] * 0.5",
-    "v = anp.array(a)\nw = v[1:]\nw *= b[{k}]\nv += w[0]",
-    "v = anp.array([a, b])\nv[0, {k}] += 1.0\nv[1] = v[0] * 0.5\nv = v[1] + v[0]",
-    "v = anp.array(a)\nv[v > 0.{i}] = 0.25\nv *= b",
-]
-DRAWS = [
-    "v = a * rng.normal(size=3) + b",
-    "v = rng.normal(a, 0.{i}1) * b",
-    "if note(bool(rng.random() < 0.{i}5)):\n    v = a + rng.uniform()\nelse:\n    v = b",
-    "v = a[rng.permutation(3)] - b",
-]
-KINDS = [PLAIN, OUTER, BRANCHES, BRANCHES, WRITES, DRAWS]
+PLAIN = """
+v = np.sin(a) + 0.{i} * b
+
+v = a * np.tanh(b) - 0.{i}
+
+v = np.where(a > 0.{i}, a, b * 0.5)
+
+v = np.cumsum(a) / (1.0 + b * b)
+
+v = a[::-1] * np.max(b)
+
+v = np.dot(a, b) * a * 0.1
+"""
+OUTER = """
+v = a * R + 0.1
+
+v = a * W + b
+
+v = np.dot(W, a) * b * 0.1
+
+v = a * P['k'] + P['w']
+
+v = a * C.r + C.inner.w
+
+v = H(a) + b
+
+v = a
+for k in range(K):
+    v = v * 0.5 + k * b
+
+v = a * 0.5 if MODE == 'half' else np.cos(a)
+
+v = a
+for w in L:
+    v = v * w
+"""
+BRANCHES = """
+if note(bool(np.sum(a) > 0.{i})):
+    v = a * 2.0
+else:
+    v = b - a
+
+if note(bool(a[{k}] > b[0])):
+    v = np.sin(a)
+elif note(bool(b[1] > 0.{j})):
+    v = b
+else:
+    v = a * b
+
+v = a
+n = 0
+while n < 3 and note(bool(np.sum(v * v) > 1.{i})):
+    v = v * 0.6
+    n += 1
+v = v * n + b
+
+v = a * note(int(np.sum(a > 0.{i}))) + b
+
+v = b * a[note(int(np.argmax(b)))]
+
+m = a[a > 0.{i}]
+v = b + np.sum(m * m) * note(len(m))
+
+v = a * 1.0
+for t in range(3):
+    if note(bool(v[t] < 0)):
+        continue
+    v = v + v[t] * b
+
+v = b + note(len(np.nonzero(a < 0.{i})[0]))
+"""
+WRITES = """
+v = anp.array(a)
+v[{k}] = b[0] * 0.5
+
+v = anp.array(a)
+w = v[1:]
+w *= b[{k}]
+v += w[0]
+
+v = anp.array([a, b])
+v[0, {k}] += 1.0
+v[1] = v[0] * 0.5
+v = v[1] + v[0]
+
+v = anp.array(a)
+v[v > 0.{i}] = 0.25
+v *= b
+"""
+DRAWS = """
+v = a * rng.normal(size=3) + b
+
+v = rng.normal(a, 0.{i}1) * b
+
+if note(bool(rng.random() < 0.{i}5)):
+    v = a + rng.uniform()
+else:
+    v = b
+
+v = a[rng.permutation(3)] - b
+"""
+KINDS = [text.strip().split("\n\n") for text in (PLAIN, OUTER, BRANCHES, BRANCHES, WRITES, DRAWS)]
 
 # What may happen between two calls, and which of it a recording has to notice: arrays that are
 # operands are read anew.
@@ -203,12 +261,12 @@ def test_values_and_the_number_of_recordings(codes, calls):
 
 
 def sliced(f):
-    """The derivative along fixed tangents, with the value."""
-    return lambda x, y: autodiff.jvp(f, (x, y), point(99))
+    """The derivative along some tangents, with the value."""
+    return lambda x, y: autodiff.jvp(f, (x, y), (np.cos(y), x * 0.5))
 
 
 def batched(f):
-    """The gradient of a sum over lanes that differ a little."""
+    """Values at lanes that differ a little."""
     lanes = np.array([[0.0], [0.01], [-0.4]])
     return lambda x, y: autodiff.vmap(f)(x + lanes, y - lanes)
 

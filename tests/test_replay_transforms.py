@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import autodiff
+from autodiff import grad, jit
 from autodiff.replay.programs import Replayed
 
 X = np.array([0.3, -0.7, 1.1, 0.4])
@@ -195,3 +196,68 @@ def test_errors_come_from_the_function():
         autodiff.vjp(f, a, np.ones(2))[1](np.ones(2))
     with pytest.raises(ValueError, match="shape|mismatch"):
         autodiff.vjp(f, a, np.ones(3))
+
+
+def test_derivatives_of_a_path_that_was_tried_where_it_does_not_hold():
+    def f(x):
+        large = x[x > 0.2]
+        return np.sum(large * large) * len(large)
+
+    for transform in (grad, autodiff.value_and_grad, autodiff.jacfwd):
+        found, expected = transform(jit(f)), transform(f)
+        for counts in ((0, 2, 1, 2, 2, 1, 3, 1, 0), (3, 1, 2, 3, 3, 2, 1, 0, 2)):
+            for n in counts:
+                x = np.array([0.5 + n, 1.5, 2.5]) * np.where(np.arange(3) < n, 1.0, -1.0)
+                for y, z in zip(found(x), expected(x), strict=True):
+                    np.testing.assert_allclose(y, z, rtol=1e-13)
+
+
+LIVE = {
+    "grad": lambda w: grad(lambda x: np.sum(0.5 * (x @ w) ** 2 * 3.0)),
+    "hessian": lambda w: autodiff.hessian(lambda x: np.sum(np.tanh((x @ w) * 0.25))),
+    "relu": lambda w: grad(lambda x: np.sum(np.where(x > 0.1, x @ w, 0.25))),
+    "buffer": lambda w: lambda x: filled(x, w),
+    "layers": lambda w: layers([(w, w[0]), (w[1:], w[1, 1:])]),
+    "attribute": lambda w: Layer(w).run,
+}
+
+
+def layers(parameters):
+    def loss(x):
+        for k, (w, b) in enumerate(parameters):
+            x = np.tanh(w @ x - b if k else np.dot(w, x) + b)
+        return np.sum(x)
+
+    return grad(loss)
+
+
+class Layer:
+    def __init__(self, w):
+        self.w = w
+        self.rate = 0.5
+
+    def run(self, x):
+        return self.apply(self.w, x) * self.rate
+
+    def apply(self, w, x, factor=2.0):
+        if w.ndim == 2 and len(w) > 1:
+            return w @ x * factor
+        return w * x
+
+
+def filled(x, w):
+    y = autodiff.numpy.zeros(3)
+    y[1:] = x[1:] * 0.5
+    return y @ w
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_arrays_stay_live_beside_constants_of_the_code(name):
+    w = np.arange(9.0).reshape(3, 3)
+    f = LIVE[name](w)
+    compiled = jit(f)
+    for k in range(4):
+        w[k % 3] += 0.5
+        x = np.array([0.5, 1.0, 2.0]) + k
+        np.testing.assert_allclose(compiled(x), f(x), rtol=1e-12, atol=1e-12)
+    assert compiled.paths == 1

@@ -202,7 +202,8 @@ def _pathwise(name: str, source: _Heard) -> Callable[..., Any]:
             value = given.get(parameter, default)
             if value is ...:
                 raise TypeError(f"{name}() missing required argument {parameter!r}")
-            value = operand(value)
+            if type(value) not in (int, float):
+                value = operand(value)
             _checked(name, parameter, value)
             values.append(value)
         shape = _shape(given.get("size"), values)

@@ -1045,7 +1045,11 @@ searchsorted.lowering(_searchsorted_lowering)
 
 
 def _flat_nonzero(mask: Any, count: int) -> Any:
-    return np.flatnonzero(mask)
+    found = np.flatnonzero(mask)
+    if len(found) == count:
+        return found
+    # A path that is tried where it does not hold: of the shape that it has, as when compiled.
+    return np.argsort(np.equal(mask, 0), kind="stable")[:count]
 
 
 def _flat_nonzero_batch(size: int, batched: tuple, mask: Any, count: int) -> Any:

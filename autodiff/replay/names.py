@@ -39,6 +39,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.replay.bytecode import CALLED, COMPARED, chains, imports
+from autodiff.replay.flow import arrays_used
 from autodiff.replay.kept import (
     CONTAINERS,
     DEEPEST,
@@ -133,7 +134,8 @@ def outer_names(
         if x is not receiver and not is_plain(x):
             walk.value(walk.receiver_root(x), "an argument", x, pending)
     walk.functions(pending)
-    return list(walk.found.values())
+    plain = arrays_used(walk.looked_into, lambda g: not _opaque(g))
+    return [(place, x, used or id(x) in plain) for place, x, used in walk.found.values()]
 
 
 class _Walk:
@@ -143,6 +145,7 @@ class _Walk:
         self.rooted: dict[int, str] = {}
         self.seen: set[tuple[int, int]] = set()
         self.held: list[Any] = []
+        self.looked_into: list[tuple[types.FunctionType, Any]] = []
         # Where containers and objects were first met: there they are looked into.
         self.first: dict[int, str] = {}
 
@@ -206,6 +209,7 @@ class _Walk:
                 continue
             # Tools that load a changed file again put new code into the functions that are there.
             self.identity(f"{self.root(f)}.__code__", f"{f.__name__}'s code", f.__code__)
+            self.looked_into.append((f, receiver))
             self.code(f.__code__, f, receiver, pending, {})
             for name in ("__defaults__", "__kwdefaults__"):
                 given = getattr(f, name)

@@ -593,16 +593,16 @@ def _record_call(
         [_constant(y) if var is None else var for y, var in reads],
         [*alive, *samples],
     )
+    met = _met(program)
     # First the guards: NumPy raises for what nobody needs, too.
     program = useful(with_bounds(program))
-    used = program.values[: program.live]
     unexplained = (
         listener.has_arrays
         or times_given() != given
         or _unexplained(equations, places)
         or any(var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads)
     )
-    names = names_of_path(places, used, unexplained, contents)
+    names = names_of_path(places, met, unexplained, contents)
     if not names.check():
         return left(None, ("changes", None))
     recorded, calls = program, listener.calls
@@ -625,6 +625,17 @@ def _record_call(
     ]
     about = (recorded, settle, names, structure, kinds, name_of(f))
     return left(WritingPath(*about, written=written) if written else Path(*about))
+
+
+def _met(program: Program) -> list[np.ndarray]:
+    """The live arrays that are operands, also of what nobody needs."""
+    if not program.live:
+        return []
+    numbers = {x.number for x in program.outputs if isinstance(x, Variable)}
+    for step in program.steps:
+        numbers.update(x.number for x in step.operands if isinstance(x, Variable))
+    pairs = zip(program.captured, program.values[: program.live], strict=False)
+    return [array for v, array in pairs if v.number in numbers]
 
 
 def _variable(trace: Any, handle: Any) -> Any:
