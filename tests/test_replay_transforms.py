@@ -216,7 +216,6 @@ LIVE = {
     "grad": lambda w: grad(lambda x: np.sum(0.5 * (x @ w) ** 2 * 3.0)),
     "hessian": lambda w: autodiff.hessian(lambda x: np.sum(np.tanh((x @ w) * 0.25))),
     "relu": lambda w: grad(lambda x: np.sum(np.where(x > 0.1, x @ w, 0.25))),
-    "buffer": lambda w: lambda x: filled(x, w),
     "layers": lambda w: layers([(w, w[0]), (w[1:], w[1, 1:])]),
     "attribute": lambda w: Layer(w).run,
 }
@@ -243,12 +242,6 @@ class Layer:
         if w.ndim == 2 and len(w) > 1:
             return w @ x * factor
         return w * x
-
-
-def filled(x, w):
-    y = autodiff.numpy.zeros(3)
-    y[1:] = x[1:] * 0.5
-    return y @ w
 
 
 @pytest.mark.parametrize("name", LIVE)
