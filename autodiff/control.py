@@ -50,11 +50,16 @@ from autodiff.replay.programs import (
     is_recording,
     recording,
 )
+from autodiff.transforms import vmap
 from autodiff.transforms.arguments import name_of
 from autodiff.transforms.checkpointing import checkpoint as checkpointed
 from autodiff.transforms.rules import call
 
 __all__ = ["cond", "fori_loop", "map", "scan", "switch", "while_loop"]
+
+
+# Stands for an argument that is not given, where None may be one.
+_NOTHING: Any = object()
 
 
 class _Body:
@@ -167,7 +172,7 @@ def scan(
     xs: Any = None,
     length: int | None = None,
     reverse: bool = False,
-    unroll: int = 1,
+    unroll: int | bool = 1,
     *,
     checkpoint: bool = False,
 ) -> tuple[Any, Any]:
@@ -186,7 +191,7 @@ def scan(
         The number of steps; needed where ``xs`` is None.
     reverse : bool
         Run from the last slice to the first; results stand in the order of ``xs``.
-    unroll : int
+    unroll : int or bool
         Accepted for compatibility of signatures; the compiler decides.
     checkpoint : bool
         Keep only the carries for the reverse sweep and run each step again there.
@@ -214,6 +219,7 @@ def scan(
     >>> scan(lambda total, x: (total + x, total), 0.0, np.array([1.0, 2.0, 3.0]))
     (np.float64(6.0), array([0., 1., 3.]))
     """
+    _callable("scan", f=f)
     init, carry_structure = _leaves(init, "scan: init")
     xs, xs_structure = _leaves(xs, "scan: xs")
     sizes = set()
@@ -222,6 +228,8 @@ def scan(
             raise ArgumentError("scan: xs has to hold arrays with a leading axis, got a number")
         sizes.add(shape_of(x)[0])
     if length is not None:
+        if not isinstance(length, (int, np.integer)) or length < 0:
+            raise ArgumentError(f"scan: length has to be an integer from 0 on, got {length!r}")
         sizes.add(int(length))
     if len(sizes) != 1:
         raise ArgumentError(
@@ -275,7 +283,14 @@ def scan(
     return trees.unflatten(carry_structure, carry), trees.unflatten(ys_structure, columns)
 
 
-def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_val: Any) -> Any:
+def fori_loop(
+    lower: Any,
+    upper: Any,
+    body_fun: Callable[[Any, Any], Any],
+    init_val: Any,
+    *,
+    unroll: int | bool | None = None,
+) -> Any:
     """Loop from one integer to another: ``for i in range(lower, upper): val = body_fun(i, val)``.
 
     Parameters
@@ -285,6 +300,8 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
     body_fun : callable
         ``body_fun(i, val)`` returns the next ``val``, of the same structure, shapes and dtypes.
     init_val : tree of arrays and numbers
+    unroll : int or bool, optional
+        Accepted for compatibility of signatures; the compiler decides.
 
     Returns
     -------
@@ -297,6 +314,10 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
     >>> fori_loop(0, 4, lambda i, total: total + i, 0)
     np.int64(6)
     """
+    _callable("fori_loop", body_fun=body_fun)
+    for name, x in (("lower", lower), ("upper", upper)):
+        if isinstance(x, (list, tuple)) or dtype_of(x).kind not in "iu" or shape_of(x) != ():
+            raise ArgumentError(f"fori_loop: {name} has to be one integer, got {x!r}")
     if isinstance(lower, Tracer) or isinstance(upper, Tracer):
         _, last = while_loop(
             lambda state: state[0] < upper,
@@ -344,6 +365,7 @@ def while_loop(
     >>> while_loop(lambda x: x < 100.0, lambda x: 2.0 * x, 3.0)
     np.float64(192.0)
     """
+    _callable("while_loop", cond_fun=cond_fun, body_fun=body_fun)
     leaves, structure = _leaves(init_val, "while_loop: init_val")
 
     def step(values: list[Any]) -> list[Any]:
@@ -355,10 +377,7 @@ def while_loop(
 
     def asks(values: list[Any]) -> list[Any]:
         on = cond_fun(trees.unflatten(structure, values))
-        if shape_of(on) != ():
-            raise ArgumentError(
-                f"while_loop: cond_fun has to return one boolean, got an array of {shape_of(on)}"
-            )
+        _one_boolean("while_loop: cond_fun has to return", on)
         return [on]
 
     if is_recording():
@@ -373,7 +392,9 @@ def while_loop(
     return trees.unflatten(structure, leaves)
 
 
-def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+def switch(
+    index: Any, branches: Sequence[Callable[..., Any]], *operands: Any, operand: Any = _NOTHING
+) -> Any:
     """Apply one of several functions, chosen by number.
 
     Parameters
@@ -383,6 +404,8 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     branches : sequence of callable
         All take ``operands`` and return the same structure, shapes and dtypes.
     *operands : tree of arrays and numbers
+    operand : tree of arrays and numbers, optional
+        By name, if there is only one.
 
     Returns
     -------
@@ -395,9 +418,11 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     >>> switch(1, [lambda x: x, lambda x: x * x], 3.0)
     9.0
     """
+    operands = _operands("switch", operands, operand)
     branches = list(branches)
     if not branches:
         raise ArgumentError("switch: there are no branches")
+    _callable("switch", **{f"branch {k}": f for k, f in enumerate(branches)})
     if dtype_of(index).kind not in "iub" or shape_of(index) != ():
         raise ArgumentError(
             f"switch: index has to be one integer, got {dtype_of(index)}{list(shape_of(index))}"
@@ -408,7 +433,11 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
 
 
 def cond(
-    pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any
+    pred: Any,
+    true_fun: Callable[..., Any],
+    false_fun: Callable[..., Any],
+    *operands: Any,
+    operand: Any = _NOTHING,
 ) -> Any:
     """Apply one of two functions: ``true_fun(*operands) if pred else false_fun(*operands)``.
 
@@ -419,6 +448,8 @@ def cond(
     true_fun, false_fun : callable
         Take ``operands`` and return the same structure, shapes and dtypes.
     *operands : tree of arrays and numbers
+    operand : tree of arrays and numbers, optional
+        By name, if there is only one.
 
     Returns
     -------
@@ -434,10 +465,33 @@ def cond(
     >>> autodiff.grad(f)(-2.0)
     np.float64(-4.0)
     """
-    if shape_of(pred) != ():
-        raise ArgumentError(f"cond: pred has to be one boolean, got an array of {shape_of(pred)}")
+    operands = _operands("cond", operands, operand)
+    _callable("cond", true_fun=true_fun, false_fun=false_fun)
+    _one_boolean("cond: pred has to be", pred)
     index = anp.not_equal(pred, 0) if isinstance(pred, Tracer) else bool(pred)
     return _chosen("cond", index, [false_fun, true_fun], operands)
+
+
+def _callable(what: str, **functions: Any) -> None:
+    for name, f in functions.items():
+        if not callable(f):
+            raise ArgumentError(f"{what}: {name} has to be callable, got a {type(f).__name__}")
+
+
+def _one_boolean(what: str, x: Any) -> None:
+    """Raise unless `x` is one boolean or number."""
+    if not isinstance(x, (Tracer, np.ndarray, np.generic, bool, int, float, complex)):
+        raise ArgumentError(f"{what} one boolean, got a {type(x).__name__}")
+    if shape_of(x) != ():
+        raise ArgumentError(f"{what} one boolean, got an array of {shape_of(x)}")
+
+
+def _operands(what: str, operands: tuple[Any, ...], operand: Any) -> tuple[Any, ...]:
+    if operand is _NOTHING:
+        return operands
+    if operands:
+        raise ArgumentError(f"{what}: give operands by position or one as operand=, not both")
+    return (operand,)
 
 
 def _chosen(
@@ -501,7 +555,7 @@ def _widened(body: _Body, count: int, captured: list[Any], start: int, end: int)
     return Replayed(whole, body.replayed.name)
 
 
-def map(f: Callable[[Any], Any], xs: Any) -> Any:
+def map(f: Callable[[Any], Any], xs: Any, *, batch_size: int | None = None) -> Any:
     """Apply a function to each slice along the leading axis, one after the other.
 
     `autodiff.vmap` does all at once, which is faster and takes more memory.
@@ -511,6 +565,8 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     f : callable
     xs : tree of arrays
         With one common leading length.
+    batch_size : int, optional
+        So many slices are done at once, by `autodiff.vmap`; the last batch may be smaller.
 
     Returns
     -------
@@ -524,4 +580,28 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
     >>> control.map(lambda x: x.sum(), np.ones((2, 3)))
     array([3., 3.])
     """
-    return scan(lambda _, x: (None, f(x)), None, xs)[1]
+    if batch_size is None:
+        return scan(lambda _, x: (None, f(x)), None, xs)[1]
+    size = int(batch_size)
+    if size < 1:
+        raise ArgumentError(f"map: batch_size has to be at least 1, got {batch_size}")
+    leaves, structure = _leaves(xs, "map: xs")
+    sizes = {shape_of(x)[:1] for x in leaves}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ArgumentError("map: xs has to hold arrays of one leading length")
+    ((n,),) = sizes
+    count = n // size
+    at_once = vmap(f)
+
+    def of(values: list[Any]) -> Any:
+        return at_once(trees.unflatten(structure, values))
+
+    parts = []
+    if count or not n:
+        batches = [x[: count * size].reshape(count, size, *shape_of(x)[1:]) for x in leaves]
+        made, form = trees.flatten(scan(lambda _, b: (None, of(b)), None, batches)[1])
+        parts.append([y.reshape(count * size, *shape_of(y)[2:]) for y in made])
+    if count * size < n:
+        made, form = trees.flatten(of([x[count * size :] for x in leaves]))
+        parts.append(made)
+    return trees.unflatten(form, [anp.concatenate(column) for column in zip(*parts, strict=True)])

@@ -129,7 +129,20 @@ def rows(ad):
     return f
 
 
-FUNCTIONS = {f.__name__: f for f in (rnn, backward, powers, choices, mapped, nested, rows)}
+def batches(ad):
+    """Seven slices, three at a time; and options that JAX has."""
+    np_ = ad.numpy
+
+    def f(w, x, xs):
+        made = ad.map(lambda a: {"y": np_.tanh(w @ a) * x, "n": np_.sum(a * x)}, xs, batch_size=3)
+        h = ad.cond(True, lambda v: v * 2.0, lambda v: v, operand=np_.sum(made["n"]))
+        h = ad.switch(9, [np_.cos, np_.sin], operand=h)
+        return np_.sum(made["y"] ** 2) * ad.fori_loop(0, 3, lambda i, v: v * h, h, unroll=True)
+
+    return f
+
+
+FUNCTIONS = {f.__name__: f for f in (rnn, backward, powers, choices, mapped, nested, rows, batches)}
 
 TRANSFORMS = {
     "value": lambda ad, f: f,
@@ -287,6 +300,13 @@ def test_no_steps(how):
         assert g(2.0, np.zeros(0)) == 1.0
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 20])
+@pytest.mark.parametrize("n", [0, 7])
+def test_batches_of_every_size(n, size):
+    expected = control.map(lambda a: (np.sum(a), a * 2), XS[:n])
+    same(control.map(lambda a: (np.sum(a), a * 2), XS[:n], batch_size=size), expected)
+
+
 def test_arrays_by_name_are_read_anew():
     w = np.ones(3)
     f = autodiff.jit(lambda x: control.scan(lambda h, a: (h + a * np.sum(w), None), x, XS[:, 0])[0])
@@ -318,6 +338,20 @@ BAD = {
     "no branches": (lambda x: control.switch(0, [], x), "no branches"),
     "index": (lambda x: control.switch(1.0, [np.sin, np.cos], x), "one integer"),
     "pred": (lambda x: control.cond(x < X, np.sin, np.cos, x), "one boolean"),
+    "pred of no number": (lambda x: control.cond("no", np.sin, np.cos, x), "one boolean"),
+    "pred None": (lambda x: control.cond(None, np.sin, np.cos, x), "one boolean"),
+    "two kinds of operands": (
+        lambda x: control.cond(True, np.sin, np.cos, x, operand=x),
+        "not both",
+    ),
+    "condition of two": (lambda x: control.while_loop(lambda v: (v, v), np.sin, x), "one boolean"),
+    "no function": (lambda x: control.scan(3, x, XS), "f has to be callable, got a int"),
+    "no branch": (lambda x: control.switch(0, [np.sin, x], x), "branch 1 has to be callable"),
+    "half a length": (lambda x: control.scan(lambda h, a: (h, a), x, length=2.5), "length"),
+    "negative length": (lambda x: control.scan(lambda h, a: (h, a), x, length=-1), "from 0 on"),
+    "half a bound": (lambda x: control.fori_loop(0, 2.5, lambda i, v: v, x), "upper has to be one"),
+    "batches of none": (lambda x: control.map(np.sin, XS, batch_size=0), "at least 1"),
+    "batches of numbers": (lambda x: control.map(np.sin, x, batch_size=2), "one leading length"),
     "text": (lambda x: control.scan(lambda h, a: (h, a), "a", XS), "arrays and numbers"),
 }
 

@@ -498,15 +498,20 @@ def test_as_many_recordings_as_paths(short, monkeypatch):
 
     g = autodiff.jit(f, strict=True)
     monkeypatch.setattr(_Signature, "_prepare", through_numpy)
-    rng = np.random.default_rng(5)
-    calls = [
-        (X * rng.choice([0.2, 0.5, 1.0, 2.0, 4.0]), rng.integers(0, 5, 60) // 4 * 4)
-        for _ in range(12)
+    count = np.arange(60)
+    patterns = [
+        0 * count,
+        0 * count + 4,
+        count % 2 * 4,
+        np.where(count == 7, 4, 0),
+        count // 6 % 2 * 4,
     ]
+    calls = [(X * scale, k) for scale in (0.2, 0.4, 0.7, 1.5) for k in patterns]
     expected = [decides(*args) for args in calls]
-    for k in (*range(12), *rng.integers(0, 12, 30).tolist()):
+    order = np.random.default_rng(5).integers(0, len(calls), 60).tolist()
+    for k in (*range(len(calls)), *order):
         np.testing.assert_array_equal(g(*calls[k]), expected[k])
-    assert recordings == g.paths <= 12
+    assert recordings == g.paths <= len(calls)
 
 
 def through_numpy(signature, path):
