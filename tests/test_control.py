@@ -376,3 +376,57 @@ def test_python_decisions_in_a_compiled_body_are_refused():
     assert f(2.0) == 2.0 * 2**7
     with pytest.raises(autodiff.errors.ArgumentError, match=r"test_control.py:\d+.*cond"):
         autodiff.jit(f)(2.0)
+
+
+def doubled(x):
+    return control.while_loop(lambda v: v < 100.0, lambda v: v * 2, x)
+
+
+def chosen(x):
+    return doubled(x) if x > 0 else x
+
+
+def chosen_before_loops_in_loops(x):
+    if x > 0:
+
+        def step(h, a):
+            return control.cond(h > 1, lambda h: doubled(h * 0.1), lambda h: h * a, h), h
+
+        return control.scan(step, x, np.ones(3))[0]
+    return -x
+
+
+def counted_before_a_loop_of_loops(x):
+    if int(x) == 1:
+        return control.while_loop(lambda v: v < 1000.0, lambda v: doubled(v * 1.5), x)
+    return -x
+
+
+def asked_often_before_a_loop(x):
+    for k in range(40):
+        if x * (k + 1) < 0:
+            return x * k
+    return doubled(x)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        chosen,
+        chosen_before_loops_in_loops,
+        counted_before_a_loop_of_loops,
+        asked_often_before_a_loop,
+    ],
+)
+def test_a_loop_is_not_begun_on_a_wrong_turn(f, monkeypatch):
+    # With a number below zero none of these loops would ever end.
+    monkeypatch.setattr("autodiff.replay.rolling.SHORT", 32)
+    g = autodiff.jit(f, strict=True)
+    for x in (1.0, 1.5, 1.2, -0.5, 1.1, -0.7, 1.3, -0.9, 1.0):
+        np.testing.assert_allclose(g(x), f(x), rtol=1e-12)
+    assert g.paths == 2
+    for x in (1.0, 1.5, -0.5, 1.1, -0.7):
+        slope = autodiff.jvp(g, (x,), (1.0,))[1]
+        np.testing.assert_allclose(slope, autodiff.jvp(f, (x,), (1.0,))[1], rtol=1e-12)
+    lanes = np.array([1.0, 1.5, -0.5, 1.1, -0.7])
+    np.testing.assert_allclose(autodiff.vmap(g)(lanes), [f(x) for x in lanes], rtol=1e-12)

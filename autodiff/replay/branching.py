@@ -17,6 +17,7 @@ from autodiff._kernels.tracer import BatchTrace, Tracer, dtype_of, shape_of, tra
 from autodiff.errors import BatchError
 from autodiff.lowering.program import Program
 from autodiff.lowering.simplify import useful
+from autodiff.replay.dominating import dominated
 from autodiff.replay.programs import example, interpret, is_recorded
 from autodiff.replay.recording import Path
 
@@ -113,7 +114,7 @@ def by_lane(
 
 def _holds(path: Path, values: list[Any]) -> Any:
     """Which lanes take a path: a boolean each, or one for all."""
-    program = path.program
+    program = dominated(path.program)
     asked = program.but(outputs=[guard.variable for guard in program.assumptions], assumptions=())
     if len(useful(asked).inputs) == len(program.inputs):
         asked = useful(asked)
@@ -124,6 +125,8 @@ def _holds(path: Path, values: list[Any]) -> Any:
     for guard, x in zip(program.assumptions, found, strict=True):
         if guard.kind in ("bool", "bounds"):
             x = anp.not_equal(x, 0)
+        elif guard.kind in ("int", "index") and dtype_of(x).kind == "f":
+            x = anp.trunc(x)
         same = anp.equal(x, guard.value)
         if shape_of(same):
             same = anp.all(same)

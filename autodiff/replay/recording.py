@@ -26,6 +26,7 @@ from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.numpy.shaping import layouts
 from autodiff.replay.checks import Names, fetched, names_of_path
+from autodiff.replay.dominating import dominated
 from autodiff.replay.draws import Draws, DrawsRecorder, listened
 from autodiff.replay.executors import RAISED, GuardFailed, NumpyExecutor
 from autodiff.replay.guards import found_in, packed
@@ -286,9 +287,10 @@ class Path:
 
     def through(self, compile_program: Callable[..., Any]) -> None:
         """Have the program run by what `compile_program` makes of it."""
-        together = None if self.program.cuts else packed(self.program)
+        program = dominated(self.program)
+        together = None if program.cuts else packed(program)
         if together is None:
-            self.executor = compile_program(self.program)
+            self.executor = compile_program(program)
         else:
             self.executor = compile_program(together.program, together.expected, together.missed)
 
@@ -351,7 +353,7 @@ class Path:
     def _traced(self, values: list[Any]) -> Any:
         if self._replayed is None or self.exact or any(map(is_recorded, values)):
             if self._replayed is None:
-                self._replayed = Replayed(bare(self.program), self.name)
+                self._replayed = Replayed(bare(dominated(self.program)), self.name)
             results = interpret(self.program, values)
         else:
             results = call(self._replayed, values)

@@ -92,6 +92,36 @@ def compiling(selection: Selection) -> Iterator[Case]:
         yield Case("time until ready", entries, size, us="autodiff, replay", picture="ready")
 
 
+def settling(m: Any, x: Any) -> Any:
+    """A loop that ends by its values, after about a thousand steps: a Newton step, damped."""
+    y = m.ones(10)
+    change = 1.0
+    while change > 1e-9:
+        step = (y * y - x) / (2.0 * y)
+        y = y - 0.0185 * step
+        change = m.max(m.abs(step))
+    return m.sum(y * y * y)
+
+
+@case("long")
+def converging(selection: Selection) -> Iterator[Case]:
+    """Value and gradient of a ``while`` with a test of convergence; and the time until ready."""
+    x = np.linspace(0.5, 1.5, 10)
+
+    def write(m: Any) -> Any:
+        return partial(settling, m)
+
+    # A compiled program of JAX's needs another loop for this, without a reverse mode.
+    without = ("jax", "torch, compile", "torch, func", "casadi")
+    entries = [
+        Entry("numpy", write(np), (x,), answers("value")),
+        *ways.entries("gradient", selection, write, x, without=without),
+    ]
+    yield Case("loop until it converges", entries, 10, us="autodiff, replay")
+    entries = ways.ready("gradient", selection, write, x, only=("autodiff, replay",))
+    yield Case("time until a converging loop is ready", entries, 10, us="autodiff, replay")
+
+
 def _both_calls(steps: int, x: np.ndarray) -> Any:
     call = _jax_loop(steps)
     call(x)
