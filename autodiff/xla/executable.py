@@ -7,6 +7,7 @@ results come back in one array, out of which each is copied. `autodiff._kernels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ import numpy as np
 from autodiff._kernels.staging import Caller, Staging, same_bytes
 from autodiff.lowering.elements import by_element
 from autodiff.lowering.packing import Packing, Place
-from autodiff.lowering.program import Program
+from autodiff.lowering.program import Program, Step, Variable
 from autodiff.lowering.stablehlo import lower, passed
 from autodiff.xla.memory import aligned
 from autodiff.xla.seam import Unavailable, Xla, open_xla
@@ -29,6 +30,11 @@ LONGEST = 3_000
 
 # Above this many elements in some array, XLA's fusion compiler earns its compile time.
 LARGE_ELEMENTS = 16_384
+
+# Above this many elements in some array, or multiplications in one product, a run is worth several
+# threads: handing work over costs up to milliseconds where the other processors are busy.
+PARALLEL_ELEMENTS = 262_144
+PARALLEL_PRODUCTS = 16_777_216
 
 # Arguments up to this many bytes are copied into memory that XLA knows already: a copy of that size
 # (12 microseconds) costs no more than a handle. So are larger ones that XLA could not use in
@@ -75,11 +81,21 @@ class Executable:
         self.variables = passed(program)
         self.results = program.results
         self.packing = Packing(self.variables, self.results)
-        large = any(v.size > LARGE_ELEMENTS for v in self.variables) or any(
-            v.size > LARGE_ELEMENTS for step in program.steps for v in step.outputs
+        largest = max(
+            (
+                v.size
+                for v in (*self.variables, *(v for step in program.steps for v in step.outputs))
+            ),
+            default=0,
         )
+        large = largest > LARGE_ELEMENTS
         self.text = lower(program, self.packing, together=not large)
-        self.xla = open_xla(large) if xla is None else xla
+        if xla is None:
+            xla = open_xla(
+                largest > PARALLEL_ELEMENTS
+                or any(_products(step) > PARALLEL_PRODUCTS for step in program.steps)
+            )
+        self.xla = xla
         try:
             self.executable = self.xla.compile(self.text, large)
         except Exception:
@@ -191,6 +207,15 @@ class Executable:
         if not array.flags.writeable:
             array = array.copy()
         return self.xla.device_array(array.reshape(variable.shape))
+
+
+def _products(step: Step) -> int:
+    """How many multiplications a step does if it is a product of two arrays, about."""
+    sizes = [v.size for v in step.operands if isinstance(v, Variable)]
+    if len(sizes) != 2 or getattr(step.primitive, "elementwise", False):
+        return 0
+    # Each axis is in two of the three.
+    return math.isqrt(sizes[0] * sizes[1] * step.outputs[0].size)
 
 
 def _gone() -> NoReturn:

@@ -214,19 +214,19 @@ def check_version(version: str) -> None:
 
 
 _lock = threading.Lock()
-# For small arrays, and for large ones, where several threads are worth their while. With one
-# thread XLA schedules one thing after the other, which is many times faster where things are small.
+# With one thread, and with as many as there are processors. With one XLA does one thing after the
+# other on the thread that calls, which is many times faster where things are small.
 _opened: dict[bool, Xla] = {}
 _reason: str | None = None
 _lapack: list[str] = []
 
 
-def open_xla(large: bool = False) -> Xla:
+def open_xla(many: bool = False) -> Xla:
     """XLA in this process, made at the first call.
 
     Parameters
     ----------
-    large : bool
+    many : bool
         A client whose runs may use all processors, which is worth it for large arrays.
 
     Raises
@@ -235,19 +235,19 @@ def open_xla(large: bool = False) -> Xla:
         jaxlib is missing or of an unknown version, or this is a child forked after XLA had started.
     """
     global _reason
-    xla = _opened.get(large)
+    xla = _opened.get(many)
     if xla is not None and xla.alive:
         return xla
     with _lock:
         if _reason is not None:
             raise Unavailable(_reason)
-        if large not in _opened:
+        if many not in _opened:
             try:
-                _opened[large] = Xla(None if large else 1)
+                _opened[many] = Xla(None if many else 1)
             except Unavailable as error:
                 _reason = str(error)
                 raise
-        return _opened[large]
+        return _opened[many]
 
 
 def _register_lapack(xla_client: Any) -> None:
