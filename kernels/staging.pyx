@@ -274,6 +274,8 @@ cdef class Caller:
         What the last results have to be; they are not returned.
     missed : callable
         Called with these results where they are not; it raises.
+    failed : callable
+        Called with what a run has raised; it may raise something clearer.
     gone : callable
         Called after a fork; it raises.
 
@@ -285,7 +287,7 @@ cdef class Caller:
     Threads may call it at the same time: each call takes a staging of its own.
     """
 
-    cdef object execute, consume, handlers, address, stage, lend, missed, gone
+    cdef object execute, consume, handlers, address, stage, lend, missed, failed, gone
     cdef list arguments, results, guards
     cdef tuple slots, expected
     cdef list free
@@ -293,11 +295,11 @@ cdef class Caller:
     cdef int forks
 
     def __init__(self, execute, consume, handlers, address, stage, lend, arguments, slots, results,
-                 expected, missed, gone):
+                 expected, missed, failed, gone):
         cdef Result result
         self.execute, self.consume, self.handlers = execute, consume, handlers
         self.address, self.stage, self.lend = address, stage, lend
-        self.missed, self.gone = missed, gone
+        self.missed, self.failed, self.gone = missed, failed, gone
         self.arguments = [Argument(*one) for one in arguments]
         self.slots = tuple(slots)
         made = [Result(*one) for one in results]
@@ -369,7 +371,12 @@ cdef class Caller:
             self.free.append(staging)
             raise
         # Where this fails, the staging is not used again: something may still be reading it.
-        cdef list made = self.consume(self.execute(arrays), self.handlers)
+        cdef list made
+        try:
+            made = self.consume(self.execute(arrays), self.handlers)
+        except Exception as error:
+            self.failed(error)
+            raise
         self.free.append(staging)
         return self.read(made)
 

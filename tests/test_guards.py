@@ -359,3 +359,53 @@ def test_numbers_of_derivative_rules_do_not_make_named_arrays_constants(transfor
         np.testing.assert_allclose(compiled(x), transform(loss)(x), rtol=1e-10)
         a[k] += 1.0
     assert compiled.paths == 1
+
+
+def test_integers_out_of_floats_are_compared_as_python_takes_them():
+    def f(x):
+        return x[1] * float(int(x[0]))
+
+    compiled = jit(f)
+    close = [np.array([x, 1.0]) for x in (2.0, 2.25, 2.9999)]
+    small = [np.array([x, 1.0]) for x in (-0.9, -0.0, 0.0, 0.5)]
+    other = [np.array([x, 1.0]) for x in (-1.5, 1e300, 2.0**63, -(2.0**70))]
+    for _ in range(4):
+        for x in (*close, *small, *other):
+            np.testing.assert_array_equal(compiled(x), f(x))
+    assert compiled.paths == 2 + len(other)
+    (signature,) = compiled._flat.values()
+    assert {path.executor.name for path in signature.paths} == {"xla"}
+    for x in (np.nan, np.inf):
+        with pytest.raises((ValueError, OverflowError)):
+            compiled(np.array([x, 1.0]))
+    np.testing.assert_array_equal(compiled(close[1]), f(close[1]))
+
+
+def test_guards_beside_results_of_every_kind():
+    """Large, complex, boolean and narrow results travel alone, their guards do not."""
+    makers = {
+        "large": lambda x: np.outer(x, np.arange(5000.0)),
+        "complex": lambda x: x * 1j,
+        "boolean": lambda x: x > 0.5,
+        "narrow": lambda x: x.astype(np.float32),
+        "empty": lambda x: x[:0],
+        "none": lambda x: 3,
+        "several": lambda x: (x, x > 0, x[0], x * 1j, np.outer(x, np.arange(5000.0))),
+    }
+    for make in makers.values():
+
+        def f(x, make=make):
+            return make(x * 2 if x[0] > 0 else x)
+
+        compiled = jit(f)
+        for k in range(8):
+            x = np.array([1.0, 2.0, 3.0]) * (-1) ** k
+            found, expected = compiled(x), f(x)
+            for y, z in zip(
+                found if type(found) is tuple else (found,),
+                expected if type(expected) is tuple else (expected,),
+                strict=True,
+            ):
+                np.testing.assert_array_equal(y, z)
+                assert np.asarray(y).dtype == np.asarray(z).dtype
+        assert compiled.paths == 2

@@ -128,6 +128,38 @@ def test_one_jitted_function_is_called_by_threads():
             np.testing.assert_allclose(y, expected, rtol=1e-12)
 
 
+def test_first_calls_misses_and_signatures_from_many_threads():
+    """A new function, called by all at once with turns and shapes of their own."""
+
+    def f(x):
+        y = np.sin(x) if x[0] > 0 else np.cos(x)
+        return y * int(x[1])
+
+    runs = []
+
+    def counted(x):
+        runs.append(1)
+        return f(x)
+
+    compiled = jit(counted)
+    calls = [
+        np.r_[sign, k, np.linspace(0.1, 1.0, n)]
+        for n in (3, 4)
+        for sign in (-1.0, 1.0)
+        for k in (1, 2)
+    ]
+    expected = [f(x) for x in calls]
+
+    def work(n):
+        order = np.random.default_rng(n).permutation(len(calls) * 12) % len(calls)
+        return [(k, compiled(calls[k])) for k in order]
+
+    for found in run_together(work):
+        for k, y in found:
+            np.testing.assert_allclose(y, expected[k], rtol=1e-12)
+    assert compiled.paths == len(calls) == len(runs)
+
+
 def test_exceptions_in_one_thread_do_not_disturb_others():
     def bad(x):
         y = np.sin(x)

@@ -34,6 +34,7 @@ class Caller:
         results: Sequence[tuple[int, int, tuple[int, ...], Any, bool, bool]],
         expected: Sequence[bytes],
         missed: Callable[[list[np.ndarray]], Any] | None,
+        failed: Callable[[Exception], Any],
         gone: Callable[[], Any],
     ) -> None: ...
     @property

@@ -103,9 +103,8 @@ class Packed:
             guards = [g for g, w in zip(self._guards, self._whole, strict=True) if w is whole]
             if guards:
                 outputs.append(adding.vector(guards, np.dtype(float if whole else np.int64)))
-                values = np.concatenate([np.ravel(_value(g)) for g in guards])
-                # Zero has one sign, as an integer.
-                self.expected.append((values + 0.0 if whole else values.astype(np.int64)).tobytes())
+                values = [np.ravel(_value(g, whole)) for g in guards]
+                self.expected.append(np.concatenate(values).tobytes())
         self.program = Program(
             program.inputs,
             program.captured,
@@ -123,10 +122,12 @@ class Packed:
         values = []
         for guard, whole in zip(self._guards, self._whole, strict=True):
             stop = start[whole] + guard.variable.size
-            values.append(parts[whole][start[whole] : stop].reshape(guard.variable.shape))
+            value = parts[whole][start[whole] : stop].reshape(guard.variable.shape)
+            values.append(value.astype(guard.variable.dtype))
             start[whole] = stop
-        guard = next(g for g, x in zip(self._guards, values, strict=True) if not g.holds(x))
-        failed = GuardFailed(guard)
+        failed = GuardFailed(
+            next((g for g, x in zip(self._guards, values, strict=True) if not g.holds(x)), None)
+        )
         failed.found = found_in(self._guards, values)
         raise failed
 
@@ -144,9 +145,12 @@ def packed(program: Program) -> Packed | None:
     return None
 
 
-def _value(guard: Assumption) -> np.ndarray:
+def _value(guard: Assumption, whole: bool) -> np.ndarray:
+    if whole:
+        # Zero has one sign, as an integer.
+        return np.asarray(guard.value, np.float64) + 0.0
     value = np.asarray(guard.value)
-    return value != 0 if guard.kind in ("bool", "bounds") else value
+    return (value != 0 if guard.kind in ("bool", "bounds") else value).astype(np.int64)
 
 
 class _Adding:

@@ -66,6 +66,8 @@ class Executable:
         The program has a step that StableHLO cannot express.
     Unavailable
         There is no XLA in this process.
+    MemoryError
+        By a call that needs more memory than there is.
     """
 
     name = "xla"
@@ -138,6 +140,7 @@ class Executable:
             ],
             expected=expected,
             missed=missed,
+            failed=_failed,
             gone=_gone,
         )
 
@@ -216,6 +219,11 @@ def _products(step: Step) -> int:
         return 0
     # Each axis is in two of the three.
     return math.isqrt(sizes[0] * sizes[1] * step.outputs[0].size)
+
+
+def _failed(error: Exception) -> None:
+    if "RESOURCE_EXHAUSTED" in str(error):
+        raise MemoryError(f"a compiled program needs more memory than there is: {error}") from None
 
 
 def _gone() -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import ways
-from benchmarks.case import Case, Entry, Selection, Target, answers, case
+from benchmarks.case import Case, Entry, LeftOut, Selection, Target, answers, case
 
 
 def ten_scalars(m: Any, x: Any) -> Any:
@@ -43,3 +43,68 @@ def until_ready(selection: Selection) -> Iterator[Case]:
     entries = ways.ready("gradient", selection, of_module, x)
     targets = [Target("autodiff, replay", "jax, jit", 0.9)]
     yield Case("first to second call, ten scalars", entries, 10, targets, us="autodiff, replay")
+
+
+def weighted_sum(n: int) -> Any:
+    """A function of n arrays that does next to nothing with each."""
+
+    def total(*xs: Any) -> Any:
+        return sum(x * (k + 1.0) for k, x in enumerate(xs))
+
+    total.__name__ = f"sum_of_{n}"
+    return total
+
+
+@case("micro")
+def arguments(selection: Selection) -> Iterator[Case]:
+    """What a call costs by the number of its arguments, arrays of three, NumPy in, NumPy out."""
+    if "jax" not in selection.rivals:
+        raise LeftOut("jax is not installed")
+    import jax
+
+    import autodiff
+
+    for n in (1, 2, 4, 20):
+        xs = tuple(np.arange(3.0) + k for k in range(n))
+        theirs = jax.jit(weighted_sum(n))
+        entries = [
+            Entry("numpy", weighted_sum(n), xs, answers("value")),
+            Entry("autodiff, replay", autodiff.jit(weighted_sum(n)), xs, answers("value")),
+            Entry("jax, jit", _to_numpy(theirs), xs, answers("value")),
+        ]
+        targets = [Target("autodiff, replay", "jax, jit", 1.0 if n <= 4 else 0.5)]
+        yield Case("call, by arguments", entries, n, targets, us="autodiff, replay")
+
+
+def _to_numpy(f: Any) -> Any:
+    return lambda *xs: np.asarray(f(*xs))
+
+
+def ten_turns(x: Any) -> Any:
+    """Ten questions that Python asks on the way."""
+    for k in range(10):
+        if x[0] < 5.0 + k:
+            x = np.sin(x) * 1.1
+    return x
+
+
+def no_turns(x: Any) -> Any:
+    """The same arithmetic."""
+    for _ in range(10):
+        x = np.sin(x) * 1.1
+    return x
+
+
+@case("micro")
+def ten_guards(selection: Selection) -> Iterator[Case]:
+    """What ten branches on values add to a call: a program with guards and one without."""
+    import autodiff
+
+    x = np.array([0.1, 0.2, 0.3])
+    entries = [
+        Entry("numpy", no_turns, (x,), answers("value")),
+        Entry("autodiff, replay", autodiff.jit(ten_turns), (x,), answers("value")),
+        Entry("autodiff, replay without guards", autodiff.jit(no_turns), (x,), answers("value")),
+    ]
+    targets = [Target("autodiff, replay", "autodiff, replay without guards", 1.02)]
+    yield Case("ten branches", entries, 3, targets, us="autodiff, replay")
