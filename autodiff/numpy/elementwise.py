@@ -523,6 +523,8 @@ def modf(x: Any, /, *out: Any, **keywords: Any) -> tuple[Any, Any]:
     if out or keywords:
         return call_ufunc(modf.__wrapped__, np.modf, (x, *out), keywords)
     x = operand(x)
+    if dtype_of(x).kind in "biu":
+        x = x.astype(np.modf(np.zeros(1, dtype_of(x)))[0].dtype)
     part = rows.select(rows.isinf(x), rows.copysign(0.0, x), rows.fmod(x, 1.0))
     return _like_ufunc(part), rows.trunc(x)
 

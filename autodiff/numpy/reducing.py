@@ -29,9 +29,11 @@ from autodiff.numpy.overloading import (
 from autodiff.numpy.shaping import ravel, size_of
 from autodiff.primitives import indexing, reductions, shapes
 from autodiff.primitives.elementwise import (
+    add,
     conjugate,
     divide,
     equal,
+    imag,
     isnan,
     less_equal,
     logical_not,
@@ -295,7 +297,8 @@ def _variance(
         mean_ = _over(total, number)
     apart = subtract(x, mean_)
     if dtype_of(apart).kind == "c":
-        squares = real(multiply(apart, conjugate(apart)))
+        re, im = real(apart), imag(apart)
+        squares = add(multiply(re, re), multiply(im, im))
     else:
         squares = multiply(apart, apart)
     total = sum(
@@ -887,7 +890,7 @@ def _nan_extreme(
     where: Any,
 ) -> Any:
     x = operand(a)
-    if dtype_of(x).kind != "f":
+    if dtype_of(x).kind not in "fc":
         return function(x, axis, out, keepdims, initial, where)
     y = function(_without_nan(x, missing), axis, None, keepdims, initial, where)
     nothing = reductions.all(isnan(x), axis=_axis(axis, x), keepdims=_keep(keepdims))

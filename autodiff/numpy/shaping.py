@@ -801,11 +801,19 @@ def diagflat(v: Any, k: int = 0) -> Any:
     return diag(ravel(operand(v)), k)
 
 
+def _lower(m: Any, k: int) -> Any:
+    """Where the lower triangle of matrices is."""
+    shape = shape_of(m)[-2:]
+    if not shape:
+        raise TypeError("a 0-d array has no triangles")
+    return np.tri(shape[0], shape[-1], k, bool)
+
+
 @overloads(np.tril)
 def tril(m: Any, k: int = 0) -> Any:
     """Return `m` with zeros above a diagonal."""
     m = operand(m)
-    mask = np.tri(*shape_of(m)[-2:], k=k, dtype=bool)
+    mask = _lower(m, k)
     return select(mask, m, np.zeros(1, dtype_of(m)))
 
 
@@ -813,7 +821,7 @@ def tril(m: Any, k: int = 0) -> Any:
 def triu(m: Any, k: int = 0) -> Any:
     """Return `m` with zeros below a diagonal."""
     m = operand(m)
-    mask = np.tri(*shape_of(m)[-2:], k=k - 1, dtype=bool)
+    mask = _lower(m, k - 1)
     return select(mask, np.zeros(1, dtype_of(m)), m)
 
 

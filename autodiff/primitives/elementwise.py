@@ -12,6 +12,7 @@ complex numbers that are differentiable as functions of two reals only (`absolut
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -250,7 +251,7 @@ def _turned(t: Any, y: Any, x: Any) -> Any:
 
 sign.for_complex = Primitive("sign_complex", np.sign)
 sign.for_complex.pushforward(0, _turned, needs=(0, "y"))
-sign.for_complex.lowering(lambda emit, x: emit.unary("sign", x))
+sign.for_complex.lowering(lambda emit, x: _lower_sign(emit, x))
 _each(sign.for_complex)
 
 
@@ -386,6 +387,11 @@ def _lower_remainder(emit: Any, a: Any, b: Any) -> Any:
     return emit.select(b == 0, 0, result) if a.dtype.kind in "iu" else result
 
 
+def _lower_fmod(emit: Any, a: Any, b: Any) -> Any:
+    remainder = emit.binary("remainder", a, b)
+    return emit.select(b == 0, 0, remainder) if a.dtype.kind in "iu" else remainder
+
+
 def _lower_floor_divide(emit: Any, a: Any, b: Any) -> Any:
     _, quotient, below = _truncated(emit, a, b)
     result = emit.select(below, quotient - 1, quotient)
@@ -423,6 +429,17 @@ def _lower_power(emit: Any, a: Any, b: Any) -> Any:
 
 
 def _lower_sign(emit: Any, x: Any) -> Any:
+    if x.dtype.kind == "c":
+        # Of one infinite part the sign is that part's, in NumPy; of two it is NaN.
+        plain = emit.unary("sign", x)
+        a, b = emit.unary("real", x), emit.unary("imag", x)
+        far_a, far_b = emit.unary("abs", a) == math.inf, emit.unary("abs", b) == math.inf
+        along = emit.binary(
+            "complex",
+            emit.select(far_a, emit.unary("sign", a), 0),
+            emit.select(far_b, emit.unary("sign", b), 0),
+        )
+        return emit.select(far_a ^ far_b, along, plain)
     return emit.convert(x != 0, x.dtype) if x.dtype.kind in "bu" else emit.unary("sign", x)
 
 
@@ -497,6 +514,7 @@ LOWERINGS: dict[str, Callable[..., Any]] = {
     "logical_and": lambda emit, a, b: emit.convert(a, bool) & emit.convert(b, bool),
     "logical_or": lambda emit, a, b: emit.convert(a, bool) | emit.convert(b, bool),
     "float_power": _lower_power,
+    "fmod": _lower_fmod,
     "power": _lower_power,
     "logical_xor": lambda emit, a, b: emit.convert(a, bool) ^ emit.convert(b, bool),
     "remainder": _lower_remainder,
