@@ -262,14 +262,11 @@ class _Rolling(Repeats):
                 moved.asked = self.asked[id(guard)]
                 guards.append(moved)
         guards.sort(key=lambda guard: guard.position)
-        return Program(
-            program.inputs,
-            [*program.captured, *self.captured],
-            [*program.values, *self.values],
-            self.steps,
-            program.outputs,
-            guards,
-            program.live,
+        return program.but(
+            captured=[*program.captured, *self.captured],
+            values=[*program.values, *self.values],
+            steps=self.steps,
+            assumptions=guards,
         )
 
     def _step(
