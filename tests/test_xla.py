@@ -289,3 +289,32 @@ def test_a_step_that_xla_has_not_cuts_the_program_in_two():
     assert run([np.float64(2.0)]) == [2.0, True]
     assert run([np.float64(-2.0)]) == [None, False]
     assert called == [2.0]
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "argument"])
+def test_xla_never_copies_an_array_by_itself(kept, monkeypatch):
+    """Its copies of unaligned arrays run in its thread pool, where a program can miss their end."""
+    from autodiff.xla.seam import Xla
+
+    seen = []
+    original = Xla.device_array
+
+    def device_array(self, x):
+        seen.append(x.ctypes.data % 64)
+        # Before it can wait.
+        assert seen[-1] == 0
+        return original(self, x)
+
+    monkeypatch.setattr(Xla, "device_array", device_array)
+    n = 2**17 if kept else 2**21 + 1
+    memory = np.zeros(8 * n + 64, np.uint8)
+    start = -memory.ctypes.data % 64 + 8
+    unaligned = memory[start : start + 8 * n].view(np.float64)
+    unaligned[:] = np.arange(n)
+    # One that the program holds, or one that is too large to be copied into a staging buffer.
+    f = autodiff.jit((lambda x: np.sum(x * unaligned)) if kept else np.sum)
+    given = np.ones(n) if kept else unaligned
+    for _ in range(3):
+        assert f(given) == np.sum(unaligned)
+    assert seen
+    assert not any(seen)

@@ -205,11 +205,17 @@ class Executable:
         return array
 
     def _given(self, x: Any, variable: Any) -> Any:
-        """A handle on a large argument: XLA wants C order, NumPy lends no read-only memory."""
-        array = np.ascontiguousarray(x, variable.dtype)
-        if not array.flags.writeable:
-            array = array.copy()
-        return self.xla.device_array(array.reshape(variable.shape))
+        """A handle on a large argument: on its own memory, or on a copy that XLA can use in place.
+
+        The copy is ours. XLA's own of an array that is not aligned runs in its thread pool, and a
+        program that is started meanwhile can wait for it for ever.
+        """
+        array = np.ascontiguousarray(x, variable.dtype).reshape(variable.shape)
+        if array.ctypes.data % 64 or not array.flags.writeable:
+            memory = aligned(variable.shape, variable.dtype)
+            memory[...] = array
+            array = memory
+        return self.xla.device_array(array)
 
 
 def _products(step: Step) -> int:
