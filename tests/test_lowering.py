@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -117,6 +119,51 @@ def test_python_scalars_are_weak():
     assert (emit.argument((2,), "int64") / 2).dtype == np.float64
     with pytest.raises(TypeError, match="select"):
         bool(x > 0)
+
+
+def written(x):
+    x = x * 1.0
+    x[1:] += 2.0
+    return x
+
+
+ROW, SQUARE = np.ones(3), np.ones((3, 3))
+
+# A function, its operand, and the operations it becomes but for constants: nothing is converted,
+# broadcast or copied that need not be. After a change of the lowering, look and write them anew.
+OPERATIONS = {
+    "chain": (lambda x: np.sin(x) * x + 1.0, ROW, "sine multiply add"),
+    "gradient": (
+        grad(lambda x: np.sum(np.sin(x) ** 2)),
+        ROW,
+        "sine multiply cosine compare multiply select",
+    ),
+    "outer": (
+        lambda x: x[:, None] * x,
+        ROW,
+        "reshape broadcast_in_dim broadcast_in_dim multiply",
+    ),
+    "mean": (lambda m: np.mean(m, 0), SQUARE, "reduce divide"),
+    "layer": (
+        grad(lambda m: np.sum(np.tanh(m @ m))),
+        SQUARE,
+        "dot_general tanh multiply subtract transpose dot_general dot_general add",
+    ),
+    "transposed": (lambda m: m.T @ m, SQUARE, "transpose dot_general"),
+    "written": (written, ROW, "slice add pad pad select"),
+    "chosen": (lambda x: np.where(x > 0, x, 0.0), ROW, "compare select"),
+    "float32": (lambda x: 2.0 * np.exp(x) - 1, np.ones(3, "f4"), "exponential multiply subtract"),
+    "running": (np.cumsum, ROW, "reduce_window add"),
+    "reshaped": (lambda m: m.reshape(-1)[2:5], SQUARE, "reshape slice"),
+    "cast": (lambda x: x.astype("f4").astype("f8"), ROW, "convert convert"),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_golden_operations(name):
+    f, x, operations = OPERATIONS[name]
+    found = re.findall(r"= \"?(?:stablehlo|chlo)\.(\w+)", record(f, x).stablehlo())
+    assert " ".join(word for word in found if word != "constant") == operations
 
 
 def test_captured_arrays_are_arguments():
