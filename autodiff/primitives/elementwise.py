@@ -448,11 +448,6 @@ def _lower_right_shift(emit: Any, a: Any, b: Any) -> Any:
     return emit.binary("shift_right_logical" if unsigned else "shift_right_arithmetic", a, b)
 
 
-def _lower_fmod(emit: Any, a: Any, b: Any) -> Any:
-    remainder = emit.binary("remainder", a, b)
-    return emit.select(b == 0, 0, remainder) if a.dtype.kind in "iu" else remainder
-
-
 def _lower_integer_power(emit: Any, a: Any, b: Any) -> Any:
     """Powers of integers by squaring; XLA's own stops after six squares."""
     shape = emit.out.shape
@@ -514,7 +509,6 @@ LOWERINGS: dict[str, Callable[..., Any]] = {
     "logical_and": lambda emit, a, b: emit.convert(a, bool) & emit.convert(b, bool),
     "logical_or": lambda emit, a, b: emit.convert(a, bool) | emit.convert(b, bool),
     "float_power": _lower_power,
-    "fmod": _lower_fmod,
     "power": _lower_power,
     "logical_xor": lambda emit, a, b: emit.convert(a, bool) ^ emit.convert(b, bool),
     "remainder": _lower_remainder,
