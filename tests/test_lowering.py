@@ -534,7 +534,7 @@ def test_special_functions(name, dtype):
     operands = [x.astype(dtype) for x in operands]
     program = record(getattr(special, name), *operands).program
     assert not program.cuts
-    (found,) = autodiff.xla.Executable(program)(operands)
+    (found,) = pytest.importorskip("autodiff.xla").Executable(program)(operands)
     with np.errstate(all="ignore"):
         expected = plain(*operands)
     assert found.dtype == expected.dtype
