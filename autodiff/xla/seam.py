@@ -26,10 +26,12 @@ says which ones work. ``jax`` is never imported from here.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -243,11 +245,28 @@ def open_xla(many: bool = False) -> Xla:
             raise Unavailable(_reason)
         if many not in _opened:
             try:
-                _opened[many] = Xla(None if many else 1)
+                with _uninterrupted():
+                    _opened[many] = Xla(None if many else 1)
             except Unavailable as error:
                 _reason = str(error)
                 raise
         return _opened[many]
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait: an interrupt while jaxlib is imported would end the process in a crash."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[Any] = []
+    before = signal.signal(signal.SIGINT, lambda *about: waiting.append(about))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    if waiting and callable(before):
+        before(*waiting[0])
 
 
 def _register_lapack(xla_client: Any) -> None:
