@@ -30,7 +30,7 @@ def dominated(program: Program) -> Program:
     ...     return control.while_loop(lambda v: v < 9, lambda v: v * 2, x) if x > 0 else x
     >>> program = dominated(autodiff.record(f, 1.0).program)
     >>> [step.primitive.name for step in program.steps]
-    ['greater', 'while']
+    ['greater', 'astype', 'while']
     """
     if not (program.assumptions and any(map(_waits, program.steps))):
         return program

@@ -13,7 +13,7 @@ from autodiff._kernels.tracer import Tracer
 from autodiff.errors import ArgumentError, PathChanged, StructureError
 from autodiff.lowering.program import Program, Variable
 from autodiff.lowering.stablehlo import LoweringError, lower
-from autodiff.replay.executors import GuardFailed, executor_named
+from autodiff.replay.executors import GuardFailed
 from autodiff.replay.programs import interpret
 from autodiff.replay.recording import (
     Overlapping,
@@ -173,7 +173,17 @@ class Tape:
 
     @executor.setter
     def executor(self, name: str) -> None:
-        self._path.executor = executor_named(name, self.program)
+        self._run_by(name)
+
+    def _run_by(self, name: str) -> None:
+        if name == "xla":
+            from autodiff.xla import compile_program
+
+            self._path.through(compile_program)
+        elif name == "numpy":
+            self._path.through_numpy()
+        else:
+            raise ValueError(f"there is no executor {name!r}; there are 'numpy' and 'xla'")
         self._executor_name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -211,7 +221,7 @@ class Tape:
             )
         if path.executor is None:
             try:
-                path.executor = executor_named(self.executor, self.program)
+                self._run_by(self.executor)
             except LoweringError:
                 self.executor = "numpy"
         try:
