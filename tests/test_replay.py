@@ -137,6 +137,42 @@ def test_arguments_of_every_kind(value):
             assert type(a) is type(b)
 
 
+def test_results_have_the_types_of_the_first_call():
+    def f(x, s, n):
+        parts = {"numbers": (1.5, 2, True, None, 1j), "name": "f", "same": x, "n": n, "len": len(x)}
+        return parts, s * 2.0, x[0] > 0, x[0], [x * s] * 2
+
+    g = jit(f)
+    calls = [(np.array([1.0, 2.0]), 0.5, 3), (np.array([3.0, 4.0]), 1.5, 4)]
+    first = [autodiff.trees.flatten(g(*call))[0] for call in calls]
+    for _ in range(3):
+        for call, expected in zip(calls, first, strict=True):
+            found = autodiff.trees.flatten(g(*call))[0]
+            assert [type(x) for x in found] == [type(x) for x in expected]
+            plain = autodiff.trees.flatten(f(*call))[0]
+            for x, y, z in zip(found, expected, plain, strict=True):
+                assert np.array_equal(x, y)
+                assert np.array_equal(x, z)
+    assert g.paths == 1
+
+
+def test_arguments_that_are_no_data_are_part_of_the_program():
+    f = jit(lambda x, part: x[part] * 2.0)
+    x = np.arange(6.0)
+    for _ in range(3):
+        for part in (slice(0, 2), slice(None, None, -1), slice(1, 5, 2), slice(2)):
+            same(f(x, part), x[part] * 2.0)
+    assert f.paths == 4
+    assert jit(lambda n: n * 2)(10**20) == 2 * 10**20
+    assert jit(lambda x, part: x[part], static_argnums=-1)(x, slice(1, 2)) == 1.0
+
+
+def test_max_paths_is_a_number():
+    for wrong in (0, -1, "64", None, 2.0):
+        with pytest.raises(errors.ArgumentError, match="max_paths"):
+            jit(np.sin, max_paths=wrong)
+
+
 def test_weak_scalars_keep_float32():
     x = np.ones(3, np.float32)
     replays(lambda x, a: x * a, (x, 2.0), (x, 3.0))
@@ -199,7 +235,7 @@ def test_mask_is_guarded():
 def test_paths_are_bounded():
     f = jit(lambda x, n: x * n if n == n.__index__() else x, max_paths=3)
     x = np.ones(2)
-    with pytest.warns(ReplayWarning, match="different paths"):
+    with pytest.warns(ReplayWarning, match=r"test_replay\.py:\d+.*control\.while_loop"):
         results = [f(x, n) for n in range(6)]
     same(results, [x * n for n in range(6)])
 

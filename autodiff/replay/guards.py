@@ -90,12 +90,13 @@ class Packed:
         What these results have to be.
     """
 
-    __slots__ = ("_guards", "_whole", "expected", "program")
+    __slots__ = ("_guards", "_numbers", "_whole", "expected", "program")
 
     def __init__(self, program: Program):
         self._guards = program.assumptions
         # For each guard, whether it is among the floats.
         self._whole = [g.variable.dtype.kind == "f" and g.kind == "int" for g in self._guards]
+        self._numbers: _Numbers | None = None
         adding = _Adding(program)
         outputs = list(program.outputs)
         self.expected = []
@@ -117,6 +118,10 @@ class Packed:
 
     def missed(self, vectors: Sequence[np.ndarray]) -> NoReturn:
         """Raise `GuardFailed` for what the further results are."""
+        if self._numbers is None:
+            self._numbers = _Numbers(self._guards)
+        if self._numbers.complete:
+            raise self._numbers.failed(vectors[0])
         parts = dict(zip(sorted(set(self._whole)), vectors, strict=True))
         start = {False: 0, True: 0}
         values = []
@@ -130,6 +135,48 @@ class Packed:
         )
         failed.found = found_in(self._guards, values)
         raise failed
+
+
+class _Numbers:
+    """Guards that ask for one truth or integer each: the first surprise is found in one look.
+
+    Attributes
+    ----------
+    complete : bool
+        Whether these are all the guards there are.
+    """
+
+    __slots__ = ("_answers", "_guards", "_places", "_values", "complete")
+
+    def __init__(self, guards: Sequence[Assumption]):
+        asked = [
+            np.ravel(k if guard.asked is None else guard.asked) for k, guard in enumerate(guards)
+        ]
+        places = np.concatenate(asked)
+        self._places = np.argsort(places, kind="stable")
+        self.complete = all(
+            g.kind in ("bool", "bounds")
+            or (g.kind in ("int", "index") and np.can_cast(g.variable.dtype, np.int64))
+            for g in guards
+        ) and np.array_equal(places[self._places], np.arange(places.size))
+        if self.complete:
+            self._guards = np.repeat(np.array(guards, object), [a.size for a in asked])
+            values = np.concatenate([np.ravel(_value(guard, False)) for guard in guards])
+            self._values = values[self._places]
+            self._answers = found_in(guards, [guard.value for guard in guards])
+
+    def failed(self, vector: np.ndarray) -> GuardFailed:
+        """What to raise where the guarded values are these."""
+        now = vector[self._places]
+        k = int(np.argmax(now != self._values))
+        guard = self._guards[self._places[k]]
+        failed = GuardFailed(guard)
+        answer = int(now[k])
+        failed.found = (
+            *self._answers[:k],
+            bool(answer) if guard.kind in ("bool", "bounds") else answer,
+        )
+        return failed
 
 
 def packed(program: Program) -> Packed | None:

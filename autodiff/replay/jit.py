@@ -39,8 +39,13 @@ MAX_PATHS = 64
 MOST_CHANGES = 3
 # So many values of a float that Python takes out are guarded on.
 MOST_TAKEN = 2
+# A path that is tried before shorter ones asks at most so many questions, and so many times those
+# whose answers are known.
+REACH, TIMES = 64, 4
 
 _ndarray = np.ndarray
+# Larger ints than an array holds are part of the program, as strings are.
+_LEAST, _MOST = -(2**63), 2**63 - 1
 # What a Python scalar of a kind is.
 _WEAK = {"b": bool, "i": int, "f": float, "c": complex}
 
@@ -195,6 +200,10 @@ class Jit(Transformed):
                 f"jit: static_argnames has to hold strings, got {static_argnames!r}"
             )
         self._static_numbers, self._static_names = _both(f, numbers, names)
+        if not isinstance(max_paths, int) or max_paths < 1:
+            raise ArgumentError(
+                f"jit: max_paths is a number of paths, 1 or more, got {max_paths!r}"
+            )
         self._max_paths = max_paths
         self._quiet = quiet
         self._strict = strict
@@ -366,7 +375,7 @@ class Jit(Transformed):
             fixed = (fixed_args, fixed_names)
             for k, x in (*fixed_args, *fixed_names):
                 try:
-                    hash(x)
+                    hash(_exactly(x))
                 except TypeError:
                     raise ArgumentError(
                         f"jit: the static argument {k!r} is a {type(x).__name__}, which is not "
@@ -388,7 +397,7 @@ class Jit(Transformed):
                     key.append((x.shape, x.dtype))
                 else:
                     key.append(_WEAK[x.dtype.kind] if is_weak(x) else x.dtype.type)
-            elif is_data(x):
+            elif is_data(x) and not (kind is int and not _LEAST <= x <= _MOST):
                 data.append(x)
                 places.append(k)
                 if isinstance(x, _ndarray):
@@ -422,14 +431,31 @@ class Jit(Transformed):
 
 
 class _Signature:
-    """The paths of one function for arguments of one structure, shapes and dtypes."""
+    """The paths of one function for arguments of one structure, shapes and dtypes.
 
-    __slots__ = ("changes", "eager", "owner", "paths", "preparing", "taken", "warned")
+    They are a tree: two paths are one until Python finds two answers to the same question. The last
+    one that was right is tried first; what is found on it leads to the branch of those that go on
+    so.
+    """
+
+    __slots__ = (
+        "_branches",
+        "changes",
+        "eager",
+        "owner",
+        "paths",
+        "preparing",
+        "taken",
+        "warned",
+    )
 
     def __init__(self, owner: Jit):
         # Its owner holds it: no cycle may keep a recorded program alive.
         self.owner = weakref.ref(owner)
+        # The last that was right in front. Replaced, never changed: others may be reading it.
         self.paths: list[Path] = []
+        # From answers to the paths that begin with them.
+        self._branches: dict[tuple[Any, ...], list[Path]] = {}
         self.eager = False
         self.warned = False
         self.changes = 0
@@ -493,12 +519,34 @@ class _Signature:
         return owner._function(*args, **kwargs)
 
     def _fitting(self, tried: set[int], found: tuple) -> Path | None:
-        """The path to try next: the last that was right of those that begin with `found`."""
-        n = len(found)
-        for path in self.paths:
-            if id(path) not in tried and path.key[:n] == found and path.check():
+        """The path to try next, of those that begin with what was found."""
+        for path in self._branch(found) if found else self.paths:
+            if id(path) not in tried and path.check():
                 return path
         return None
+
+    def _branch(self, found: tuple) -> list[Path]:
+        """The paths that begin with these answers, in the order in which to try them.
+
+        A long one tells of all its questions at once which answer is another, so that the next one
+        is right; but a much longer one costs more than it tells.
+        """
+        branches = self._branches
+        branch = branches.get(found)
+        if branch is None:
+            n = len(found)
+            reach = REACH + TIMES * n
+            branch = [path for path in self.paths if path.key[:n] == found]
+            lengths = {id(path): len(path.key) for path in branch}
+            branch.sort(key=lambda path: k if (k := lengths[id(path)]) > reach else -k)
+            branches[found] = branch
+        return branch
+
+    def _keep(self, paths: list[Path]) -> None:
+        """Have these paths from now on."""
+        # In this order: who finds a branch of the old ones puts it into the old dictionary.
+        self.paths = paths
+        self._branches = {}
 
     def _inlined(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         owner = self.owner()
@@ -639,7 +687,7 @@ class _Signature:
             self.taken += 1
             if self.taken > MOST_TAKEN or owner._strict:
                 self.eager = True
-                self.paths = []
+                self._keep([])
                 self._warn(
                     f"runs eagerly: {_taken_at(path)} takes a float out of a traced value, which a "
                     "compiled replay cannot follow; keep it an array (np.sin instead of math.sin)"
@@ -649,7 +697,7 @@ class _Signature:
 
         if path.length > LONGEST and path.program.size > LONGEST:
             self.eager = True
-            self.paths = []
+            self._keep([])
             self._warn(
                 f"runs eagerly: its recorded program has {path.program.size} steps, and "
                 f"XLA's compiler is given at most {LONGEST}; use array operations instead of "
@@ -664,7 +712,7 @@ class _Signature:
                 return recording
         if len(self.paths) >= owner._max_paths:
             self.eager = True
-            self.paths = []
+            self._keep([])
             guards = path.program.assumptions
             place = (
                 f" (last at {guards[-1].source[0]}:{guards[-1].source[1]})"
@@ -673,12 +721,13 @@ class _Signature:
             )
             self._warn(
                 f"runs eagerly: it has taken more than {owner._max_paths} different paths{place}; "
-                "write the choice with np.where, or mark the argument that steers it as static"
+                "write a loop that depends on values with autodiff.control.while_loop and a choice "
+                "with np.where, or mark the argument that steers it as static"
             )
             return recording
         if owner._frozen:
             path.check = _always
-        self.paths = [path, *self.paths] if self.paths else [path]
+        self._keep([path, *self.paths])
         return recording
 
     def _unreadable(
@@ -817,6 +866,8 @@ def _exactly(x: Any) -> Any:
         return (tuple, *map(_exactly, x))
     if isinstance(x, (float, complex)):
         return (type(x), repr(x))
+    if type(x) is slice:
+        return (slice, _exactly((x.start, x.stop, x.step)))
     return (type(x), x)
 
 
@@ -824,6 +875,8 @@ def _fixed_key(x: Any) -> Any:
     """The part of a signature that an argument is which is no data."""
     if isinstance(x, (str, bytes, type)):
         return x
+    if type(x) is slice:
+        return _exactly(x)
     try:
         return _Ref(x)
     except TypeError:

@@ -654,9 +654,9 @@ def _readable(x: Any) -> Any:
 
 def _eager_result(y: Any, recorded: Any, leaves: Sequence[Any]) -> Any:
     """What the recording call returns for a payload: nothing that the caller owns already."""
-    if isinstance(y, float) and type(y) is float:
+    if type(y) is float and recorded is not None:
         return np.float64(y)
-    if type(y) is complex:
+    if type(y) is complex and recorded is not None:
         return np.complex128(y)
     if isinstance(y, np.ndarray) and (
         recorded is None

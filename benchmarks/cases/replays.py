@@ -108,3 +108,31 @@ def ten_guards(selection: Selection) -> Iterator[Case]:
     ]
     targets = [Target("autodiff, replay", "autodiff, replay without guards", 1.02)]
     yield Case("ten branches", entries, 3, targets, us="autodiff, replay")
+
+
+def counted(x: Any) -> Any:
+    """A loop whose length depends on the data: a path for each."""
+    turns = 0
+    while x[0] > 1.0:
+        x = 0.8 * x
+        turns += 1
+    return x * turns
+
+
+@case("micro")
+def many_paths(selection: Selection) -> Iterator[Case]:
+    """A loop of 3 to 60 turns, in random order: the path of the last call is the wrong one."""
+    turns = np.random.default_rng(0).integers(3, 60, size=100)
+    data = [np.full(3, 1.1 * 1.25**k) for k in turns]
+
+    def on_all(f: Any) -> Any:
+        return lambda: [f(x) for x in data]
+
+    replay = autodiff.jit(counted)
+    for _ in range(3):
+        on_all(replay)()
+    entries = [
+        Entry(who, on_all(f), (), lambda results: {"results": np.stack(results)})
+        for who, f in (("numpy", counted), ("autodiff, replay", replay))
+    ]
+    yield Case("100 calls on 48 paths, random order", entries, 3, us="autodiff, replay")
