@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import autodiff
 from benchmarks import ways
 from benchmarks.case import Case, Entry, LeftOut, Selection, Target, answers, case
 
