@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import autodiff
-from benchmarks.gradbench.problems import ba, det, gmm, ht, llsq, lstm, ode
+from benchmarks.gradbench.problems import ba, det, gmm, ht, llsq, lstm, ode, particle
 from benchmarks.gradbench.protocol import PROBLEMS, TOOLS, Tool, problem, serve
 from benchmarks.gradbench.runner import difference, main
+from benchmarks.gradbench.tools import with_autodiff
 from benchmarks.rivals import KNOWN
 
 SIZES = {
@@ -297,11 +298,20 @@ def test_saddle(mode):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", problem("particle").functions)
-def test_particle(mode):
-    assert ask("particle", mode, {"w": 0.0})["output"] == pytest.approx(
+def test_particle():
+    assert ask("particle", "fr", {"w": 0.0})["output"] == pytest.approx(
         0.2071918746486116, rel=1e-12
     )
+
+
+@pytest.mark.parametrize("mode", problem("particle").functions)
+def test_gradient_of_the_particles_miss(mode):
+    """Each mode, at one parameter: the whole minimization takes thousands of gradients."""
+    outer, inner = (with_autodiff.GRADIENTS[letter] for letter in mode)
+    (found,) = outer(lambda w: particle.miss(inner, w[0]), [0.1])
+    step = 1e-5
+    ahead, behind = (particle.miss(inner, w) for w in (0.1 + step, 0.1 - step))
+    assert found == pytest.approx((ahead - behind) / (2 * step), rel=1e-7)
 
 
 # --------------------------------------------------------------------------------- other tools
