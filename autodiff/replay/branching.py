@@ -18,8 +18,8 @@ from autodiff.errors import BatchError
 from autodiff.lowering.program import Program
 from autodiff.lowering.simplify import useful
 from autodiff.replay.dominating import dominated
+from autodiff.replay.paths import Path
 from autodiff.replay.programs import example, interpret, is_recorded
-from autodiff.replay.recording import Path
 
 __all__ = ["by_lane"]
 

@@ -20,13 +20,12 @@ from autodiff.numpy.random import listening
 from autodiff.replay.branching import by_lane
 from autodiff.replay.draws import put_back, state_of
 from autodiff.replay.executors import GuardFailed
+from autodiff.replay.paths import Path, WritingPath
 from autodiff.replay.programs import example, is_recorded
 from autodiff.replay.recording import (
     Overlapping,
-    Path,
     Recording,
     Unreadable,
-    WritingPath,
     is_data,
     record_call,
 )

@@ -14,16 +14,9 @@ from autodiff.errors import ArgumentError, PathChanged, StructureError
 from autodiff.lowering.program import Program, Variable
 from autodiff.lowering.stablehlo import LoweringError, lower
 from autodiff.replay.executors import GuardFailed
+from autodiff.replay.paths import Path, WritingPath, write_into
 from autodiff.replay.programs import interpret
-from autodiff.replay.recording import (
-    Overlapping,
-    Path,
-    Unreadable,
-    WritingPath,
-    is_data,
-    record_call,
-    write_into,
-)
+from autodiff.replay.recording import Overlapping, Unreadable, is_data, record_call
 from autodiff.transforms.arguments import name_of
 
 __all__ = ["Tape", "record"]
