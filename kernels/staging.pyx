@@ -72,23 +72,6 @@ def forked():
     forks += 1
 
 
-def same_bytes(cnp.ndarray x, cnp.ndarray y):
-    """Tell whether two arrays hold the same bytes, element by element; 1 MB takes 30 microseconds.
-
-    It stops at the first difference.
-    """
-    cdef bint alike = (
-        (cnp.PyArray_IS_C_CONTIGUOUS(x) and cnp.PyArray_IS_C_CONTIGUOUS(y))
-        or (cnp.PyArray_IS_F_CONTIGUOUS(x) and cnp.PyArray_IS_F_CONTIGUOUS(y))
-    )
-    cdef size_t n = cnp.PyArray_NBYTES(x)
-    if n != <size_t> cnp.PyArray_NBYTES(y):
-        return False
-    if not alike:
-        return x.tobytes() == y.tobytes()
-    return memcmp(cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), n) == 0
-
-
 cdef class Staging:
     """The arguments of one call in flight: memory that the program reads, and views of it.
 

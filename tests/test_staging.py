@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autodiff._kernels.staging import Caller, Door, Staging, same_bytes
+from autodiff._kernels.kept import same_bytes
+from autodiff._kernels.staging import Caller, Door, Staging
 
 DTYPES = ["f8", "f4", "i8", "i4", "u1", "c16", "c8", "?"]
 GUARD = b"\x05" + bytes(7)

@@ -6,9 +6,6 @@ import numpy as np
 def forked() -> None:
     """Say that this process is a forked child: callers that were made before refuse to run."""
 
-def same_bytes(x: np.ndarray, y: np.ndarray) -> bool:
-    """Tell whether two C-contiguous arrays hold the same bytes; 1 MB takes 30 microseconds."""
-
 class Staging:
     """The arguments of one call in flight: memory that the program reads, and views of it."""
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from autodiff._kernels.kept import Frame
 from autodiff.replay.kept import (
-    SMALL_BYTES,
     Bytes,
     Content,
     Held,
@@ -61,7 +61,7 @@ def names_of_path(
     operands = {id(x) for x in captured}
     fetched_from: dict[int, str] = {}
     tests: list[str] = []
-    scope: dict[str, Any] = {"same": equal, "array": np.ndarray}
+    scope: dict[str, Any] = {"same": equal}
     for place, value, used in places:
         scope.update(place.scope)
         if isinstance(value, np.ndarray):
@@ -70,16 +70,24 @@ def names_of_path(
                 first = fetched_from.setdefault(id(value), place.expression)
                 if first != place.expression:
                     tests.append(f"{place.expression} is {first}")
-                tests.append(_of_shape(place.expression, value, len(tests), scope))
+                n = len(tests)
+                scope[f"s{n}"] = Frame(value).fits
+                tests.append(f"s{n}({place.expression})")
                 if not (used or unexplained):
                     continue
-            tests.append(_of_content(place.expression, contents[id(value)], len(tests), scope))
+            n = len(tests)
+            scope[f"c{n}"] = contents[id(value)].holds
+            tests.append(f"c{n}({place.expression})")
         elif isinstance(value, Same):
             tests.append(f"{place.expression} is {value.expression}")
         elif isinstance(value, (Held, Members, Bytes)):
             n = len(tests)
-            scope[f"c{n}"] = value
-            tests.append(f"c{n}.holds({place.expression})")
+            e = place.expression
+            scope[f"c{n}"] = value.holds
+            tests.append(f"c{n}({e})")
+            if isinstance(value, Held) and value.items is not None:
+                scope[f"i{n}"] = value.items.same
+                tests[-1] = f"(i{n}({e}) or c{n}({e}))"
         elif is_plain(value):
             n = len(tests)
             scope[f"v{n}"] = value
@@ -100,28 +108,6 @@ def names_of_path(
     if tests:
         names.check = _checker(tests, scope)
     return names
-
-
-def _of_shape(expression: str, value: np.ndarray, n: int, scope: dict[str, Any]) -> str:
-    """A test that a place holds an array of the same shape and dtype; written out for speed."""
-    scope[f"s{n}"], scope[f"d{n}"] = value.shape, value.dtype
-    return (
-        f"((a := {expression}).shape == s{n} and (a.dtype is d{n} or a.dtype == d{n}) "
-        "and (type(a) is array or isinstance(a, array)))"
-    )
-
-
-def _of_content(expression: str, content: Content, n: int, scope: dict[str, Any]) -> str:
-    """A test that a place holds an array of the same bytes."""
-    if content.nbytes > SMALL_BYTES:
-        scope[f"c{n}"] = content
-        return f"c{n}.holds({expression})"
-    scope[f"k{n}"] = content.kept.tobytes()
-    scope[f"s{n}"], scope[f"d{n}"] = content.shape, content.dtype
-    return (
-        f"((a := {expression}).tobytes() == k{n} and a.shape == s{n} "
-        f"and (a.dtype is d{n} or a.dtype == d{n}) and (type(a) is array or isinstance(a, array)))"
-    )
 
 
 def _checker(tests: list[str], scope: dict[str, Any]) -> Callable[[], bool]:

@@ -13,7 +13,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from autodiff._kernels.staging import Caller, Staging, same_bytes
+from autodiff._kernels.kept import same_bytes
+from autodiff._kernels.staging import Caller, Staging
 from autodiff.lowering.elements import by_element
 from autodiff.lowering.packing import Packing, Place
 from autodiff.lowering.program import Program, Step, Variable
