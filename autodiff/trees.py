@@ -14,7 +14,7 @@ Examples
 >>> leaves
 [2.0, 1.0]
 >>> trees.unflatten(structure, [20.0, 10.0])
-{'b': (20.0, None), 'w': 10.0}
+{'w': 10.0, 'b': (20.0, None)}
 >>> trees.map(lambda x: 2 * x, [1.0, (2.0, 3.0)])
 [2.0, (4.0, 6.0)]
 """

@@ -43,12 +43,17 @@ cdef dict field_names = {}      # dataclass -> (names of children, names of stat
 
 
 cdef class Node:
-    """One container (or leaf) of a structure: kind, type, static data, number of children."""
+    """One container (or leaf) of a structure: kind, type, static data, number of children.
+
+    ``order`` are the keys of a dict in the order in which they stand in it, where that is not the
+    sorted one of the leaves. It makes no difference between nodes.
+    """
 
     cdef readonly int kind
     cdef readonly object type
     cdef readonly object data
     cdef readonly Py_ssize_t arity
+    cdef readonly tuple order
 
     def __eq__(self, other):
         if self is other:
@@ -66,14 +71,14 @@ cdef class Node:
             return hash((self.kind, self.arity))
 
     def __reduce__(self):
-        return make_node, (self.kind, self.type, self.data, self.arity)
+        return make_node, (self.kind, self.type, self.data, self.arity, self.order)
 
 
-def make_node(int kind, object type, object data, Py_ssize_t arity):
+def make_node(int kind, object type, object data, Py_ssize_t arity, tuple order):
     """Build a node again from a pickle."""
     if kind == LEAF:
         return leaf_node
-    return node(kind, type, data, arity)
+    return in_order(node(kind, type, data, arity), order)
 
 
 cdef inline Node node(int kind, object type, object data, Py_ssize_t arity):
@@ -82,6 +87,12 @@ cdef inline Node node(int kind, object type, object data, Py_ssize_t arity):
     made.type = type
     made.data = data
     made.arity = arity
+    made.order = None
+    return made
+
+
+cdef inline Node in_order(Node made, tuple order):
+    made.order = order
     return made
 
 
@@ -93,7 +104,8 @@ cdef class Structure:
     """How a tree is built, without its leaves: hashable, comparable, picklable.
 
     ``structure.leaves`` is the number of leaves. Two structures are equal when their containers
-    have the same types, lengths, keys and static data.
+    have the same types, lengths, keys and static data. ``structure.orders`` tells those apart in
+    which the keys of a dict stand in another order.
     """
 
     cdef readonly tuple nodes
@@ -112,6 +124,19 @@ cdef class Structure:
         if self.known_hash == 0:
             self.known_hash = hash(self.nodes)
         return self.known_hash
+
+    @property
+    def orders(self):
+        cdef Py_ssize_t k = 0
+        cdef Node n
+        cdef list found = None
+        for n in self.nodes:
+            if n.order is not None:
+                if found is None:
+                    found = []
+                found.append((k, n.order))
+            k += 1
+        return None if found is None else tuple(found)
 
     def __reduce__(self):
         return make_structure, (self.nodes,)
@@ -229,36 +254,48 @@ def register(object cls, object flatten, object unflatten):
     kinds[cls] = REGISTERED
 
 
-cdef tuple sorted_keys(object tree):
-    cdef list keys = list(tree)
+cdef tuple sorted_keys(tuple keys_as_they_stand):
+    cdef list keys = list(keys_as_they_stand)
     try:
         keys.sort()
     except TypeError:
         try:        # keys of several types: group by type, so that insertion order is forgotten
             keys.sort(key=lambda k: (type(k).__module__, type(k).__qualname__, k))
         except TypeError:
-            keys = list(tree)
+            keys = list(keys_as_they_stand)
     return tuple(keys)
+
+
+cdef inline tuple unless_sorted(tuple order, tuple keys):
+    cdef Py_ssize_t k
+    for k in range(len(keys)):
+        if order[k] is not keys[k]:
+            return order
+    return None
 
 
 cdef tuple open_container(int kind, object tree):
     """(children as tuple, node) of one container."""
-    cdef tuple keys, names, static
+    cdef tuple keys, order, names, static
     cdef object children, data
     if kind == TUPLE:
         return tree, node(TUPLE, None, None, len(<tuple> tree))
     if kind == LIST:
         return tuple(<list> tree), node(LIST, None, None, len(<list> tree))
     if kind == DICT:
-        keys = sorted_keys(tree)
-        return tuple([(<dict> tree)[k] for k in keys]), node(DICT, None, keys, len(keys))
+        order = tuple(tree)
+        keys = sorted_keys(order)
+        return (tuple([(<dict> tree)[k] for k in keys]),
+                in_order(node(DICT, None, keys, len(keys)), unless_sorted(order, keys)))
     if kind == ORDERED:
         keys = tuple(tree)
         return tuple([tree[k] for k in keys]), node(ORDERED, None, keys, len(keys))
     if kind == DEFAULT:
-        keys = sorted_keys(tree)
+        order = tuple(tree)
+        keys = sorted_keys(order)
         return (tuple([tree[k] for k in keys]),
-                node(DEFAULT, None, (tree.default_factory, keys), len(keys)))
+                in_order(node(DEFAULT, None, (tree.default_factory, keys), len(keys)),
+                         unless_sorted(order, keys)))
     if kind == NAMED:
         return tuple(tree), node(NAMED, type(tree), None, len(<tuple> tree))
     if kind == DATACLASS:
@@ -271,6 +308,12 @@ cdef tuple open_container(int kind, object tree):
     return children, node(REGISTERED, type(tree), data, len(children))
 
 
+cdef dict keyed(tuple keys, tuple order, list children):
+    """Children under their keys, which stand as they stood."""
+    cdef dict made = dict(zip(keys, children))
+    return made if order is None else {k: made[k] for k in order}
+
+
 cdef object close_container(Node n, list children):
     cdef object made
     if n.kind == TUPLE:
@@ -278,11 +321,11 @@ cdef object close_container(Node n, list children):
     if n.kind == LIST:
         return children
     if n.kind == DICT:
-        return dict(zip(n.data, children))
+        return keyed(n.data, n.order, children)
     if n.kind == ORDERED:
         return collections.OrderedDict(zip(n.data, children))
     if n.kind == DEFAULT:
-        return collections.defaultdict(n.data[0], zip(n.data[1], children))
+        return collections.defaultdict(n.data[0], keyed(n.data[1], n.order, children))
     if n.kind == NAMED:
         return n.type._make(children)
     if n.kind == DATACLASS:
@@ -307,7 +350,8 @@ cpdef tuple flatten(object tree):
     Returns
     -------
     leaves : list
-        Its leaves, from left to right; dicts in the order of their sorted keys.
+        Its leaves, from left to right; dicts in the order of their sorted keys (``unflatten`` puts
+        the keys back as they stood).
     structure : Structure
         What is left of it.
 
@@ -318,7 +362,7 @@ cpdef tuple flatten(object tree):
     >>> leaves
     [2.0, 3.0, 1.0]
     >>> structure
-    Structure({'a': (*, [*, None]), 'b': *})
+    Structure({'b': *, 'a': (*, [*, None])})
     """
     cdef int kind = kind_of(tree)
     if kind == LEAF:

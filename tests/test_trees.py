@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import autodiff
 from autodiff import trees
 from autodiff.errors import ArgumentError, StructureError
 
@@ -168,3 +169,30 @@ def test_dataclasses_are_built_without_their_constructor():
     assert trees.unflatten(structure, ["text"]).weights == ["text"]
     assert trees.unflatten(structure, leaves).name == "n"
     assert structure != trees.flatten(Model([1.0], name="other"))[1]
+
+
+def test_dicts_keep_the_order_of_their_keys():
+    for made in ({"b": 1.0, "a": {3: 2.0, "x": 3.0}}, collections.defaultdict(list, b=1.0, a=2.0)):
+        leaves, structure = trees.flatten(made)
+        again = trees.unflatten(pickle.loads(pickle.dumps(structure)), leaves)
+        assert again == made and list(again) == ["b", "a"]
+    # The order is no difference between structures, so that a cotangent may have another.
+    first, other = ({"b": 1.0, "a": 2.0}, {"a": 2.0, "b": 1.0})
+    assert trees.flatten(first) == trees.flatten(other)
+    assert trees.flatten(first)[1].orders != trees.flatten(other)[1].orders
+
+    def f(p):
+        return np.stack(list(p.values())) @ np.array([1.0, 10.0])
+
+    value, slope = autodiff.value_and_grad(f)(first)
+    assert value == f(first) == 21.0 and slope == {"b": 1.0, "a": 10.0}
+    g = autodiff.jit(autodiff.value_and_grad(f))
+    for _ in range(3):
+        for p in (first, other):
+            value, slope = g(p)
+            assert value == f(p) and list(slope) == list(p)
+            assert list(slope.values()) == [1.0, 10.0]
+    tape = autodiff.record(f, first)
+    assert tape({"b": 3.0, "a": 1.0}) == 13.0
+    with pytest.raises(StructureError):
+        tape(other)

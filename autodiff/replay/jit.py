@@ -382,7 +382,8 @@ class Jit(Transformed):
                     ) from None
             fixed = (fixed_args, fixed_names)
         exact = tuple((k, _exactly(x)) for part in fixed for k, x in part)
-        key: list[Any] = [structure, exact]
+        # What f does may depend on the order in which the keys of a dict stand.
+        key: list[Any] = [structure, structure.orders, exact]
         data = []
         places = []
         traced = False

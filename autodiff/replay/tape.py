@@ -191,7 +191,7 @@ class Tape:
             The arguments are not built like those that were recorded.
         """
         leaves, structure = trees.flatten((args, kwargs))
-        if structure != self._structure:
+        if structure != self._structure or structure.orders != self._structure.orders:
             raise StructureError(
                 f"the tape of {self.__name__} was recorded with arguments built like "
                 f"{self._structure}, and called with {structure}"
