@@ -398,3 +398,16 @@ def test_reference_counts_of_shared_objects_do_not_drift():
     after = [sys.getrefcount(v) for v in watched]
     for value, a, b in zip(watched, before, after, strict=True):
         assert abs(b - a) < 50, (repr(value)[:40], a, b)
+
+
+def test_calls_of_a_compiled_function_keep_nothing():
+    f = autodiff.jit(lambda x: np.sin(x) * 2.0 if x[0] > 0 else x)
+    x = np.ones(3)
+    for _ in range(10):
+        f(x), f(-x)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(1000):
+        f(x), f(-x)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 100

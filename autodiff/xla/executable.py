@@ -143,6 +143,7 @@ class Executable:
             missed=missed,
             failed=_failed,
             gone=_gone,
+            tracebacks=self.xla.tracebacks,
         )
 
     def __call__(self, values: Sequence[Any]) -> list[Any]:

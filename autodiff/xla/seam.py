@@ -115,6 +115,8 @@ class Xla:
                 return xla_client.HloSharding.replicate()
 
         self._sharding = Sharding(self.device)
+        # A traceback for each run, which jaxlib never frees: 80 bytes a call.
+        self.tracebacks = _jax.set_tracebacks_enabled if _jax.tracebacks_enabled() else None
 
     def compile(self, text: str, large: bool = False) -> Any:
         """Compile StableHLO text.
