@@ -10,7 +10,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-KERNELS = ["pool", "primitive", "program", "loops", "pieces", "tape", "tracer", "trees", "staging", "kept"]
+KERNELS = sorted(path.stem for path in (ROOT / "kernels").glob("*.pyx"))
 # Derivative loops must not contract a*b + c: forward and reverse use them alike.
 FLAGS = ["-O3", "-fno-math-errno", "-ffp-contract=off", "-fno-trapping-math"]
 
@@ -52,7 +52,6 @@ extensions = [
         depends=["autodiff/primitives/table.py", "kernels/generate.py"] if name == "loops" else [],
     )
     for name in KERNELS
-    if (ROOT / "kernels" / f"{name}.pyx").exists()
 ]
 
 setup(
