@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import time
 import warnings
 
@@ -409,3 +410,24 @@ def test_guards_beside_results_of_every_kind():
                 np.testing.assert_array_equal(y, z)
                 assert np.asarray(y).dtype == np.asarray(z).dtype
         assert compiled.paths == 2
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
+def test_integers_have_no_negative_powers(dtype):
+    x = np.array([1, 2, 3], dtype)
+    for f in (lambda x, n: x**n, np.power):
+        g = autodiff.jit(f)
+        for n in (2, 3, 2):
+            assert np.array_equal(g(x, n), x**n)
+        for _ in range(2):
+            with pytest.raises((ValueError, OverflowError)) as expected:
+                f(x, -1)
+            with pytest.raises(expected.type, match=re.escape(str(expected.value))):
+                g(x, -1)
+        assert np.array_equal(g(x, 2), x * x)
+    g = autodiff.jit(lambda x, n: x**n)
+    n = np.array([0, 1, 2])
+    for _ in range(3):
+        assert np.array_equal(g(x.astype(int), n), [1, 2, 9])
+    with pytest.raises(ValueError, match="negative integer powers"):
+        g(x.astype(int), -n)

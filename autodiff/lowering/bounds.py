@@ -1,7 +1,7 @@
 """Bounds: what NumPy raises an error for and XLA does not, as guards.
 
 Indices that are data have to lie inside; Python ints beside an array of a small integer dtype have
-to fit into that.
+to fit into that; integers have no negative powers.
 """
 
 from __future__ import annotations
@@ -18,19 +18,24 @@ __all__ = ["with_bounds"]
 
 # Where the indices start among the operands.
 _FIRST_INDEX = {"gather": 1, "scatter": 1, "index_set": 2, "index_add": 2, "take": 1}
+_POWERS = dict.fromkeys(("power", "power_operator"), 0)
 # What these give are positions in an array.
 _POSITIONS = frozenset("argmax argmin argsort argpartition flat_nonzero".split())
 
 
 def with_bounds(program: Program) -> Program:
-    """`program` with a guard for each index array, and each Python int, that its inputs decide.
+    """`program` with a guard for each index array, Python int and exponent that its inputs decide.
 
     Where one fails the function is run again as it is, and NumPy raises the IndexError.
     """
     # Weak integers come from weak inputs.
-    if not any(v.weak for v in program.inputs) and not any(
-        len(program.steps[k].operands) > _FIRST_INDEX[program.steps[k].primitive.name]
-        for k in places_of(program.steps, _FIRST_INDEX)
+    if (
+        not any(v.weak for v in program.inputs)
+        and not any(
+            len(program.steps[k].operands) > _FIRST_INDEX[program.steps[k].primitive.name]
+            for k in places_of(program.steps, _FIRST_INDEX)
+        )
+        and not any(_exponents(program.steps[k]) for k in places_of(program.steps, _POWERS))
     ):
         return program
     fixed = {v.number for v, _ in program.fixed}
@@ -43,6 +48,8 @@ def with_bounds(program: Program) -> Program:
         places.append(len(steps))
         name = step.primitive.name
         ranges = _indices(step) if name in _FIRST_INDEX else _small_integers(step)
+        if name in _POWERS:
+            ranges += _exponents(step)
         for index, low, high in ranges:
             if not isinstance(index, Variable) or index.number in fixed or index.size == 0:
                 continue
@@ -123,6 +130,18 @@ def _small_integers(step: Step) -> list[tuple[Any, int, int]]:
         return []
     limits = np.iinfo(dtype)
     return [(x, int(limits.min), min(int(limits.max), np.iinfo(np.int64).max)) for x in weak]
+
+
+def _exponents(step: Step) -> list[tuple[Any, int, int]]:
+    """The exponent of a power of integers, which may not be negative."""
+    exponent = step.operands[1]
+    if (
+        step.outputs[0].dtype.kind != "i"
+        or not isinstance(exponent, Variable)
+        or exponent.dtype.kind != "i"
+    ):
+        return []
+    return [(exponent, 0, int(np.iinfo(exponent.dtype).max))]
 
 
 def _primitive(name: str) -> Any:
