@@ -224,6 +224,7 @@ class _Machine:
         self.stack: list[Known] = []
         self.found: list[Use | Call] = []
         self.names: tuple[str, ...] = ()
+        self.constant: Any = None
 
     def pop(self, n: int = 1) -> list[Known]:
         """The topmost n, the last on the right."""
@@ -256,6 +257,7 @@ class _Machine:
         op = i.opname
         if op in ("LOAD_CONST", "LOAD_SMALL_INT"):
             self.stack.append(_CONSTANT)
+            self.constant = i.argval
         elif op in ("LOAD_GLOBAL", "LOAD_NAME"):
             self.stack.append(frozenset({("global", i.argval, ())}))
             if "NULL" in i.argrepr:
@@ -366,10 +368,9 @@ class _Machine:
         names = self.names
         self.names = ()
         if op == "CALL_KW":
-            # The names are a constant on the stack, which is not kept: so none of it is known.
-            self.pop(n + 3)
-            self.stack.append(None)
-            return
+            # From 3.13 on the names are a constant, loaded just before.
+            self.pop()
+            names = self.constant if isinstance(self.constant, tuple) else ()
         args = self.pop(n)
         a, b = self.pop(2)
         function = a or b
