@@ -17,11 +17,11 @@ import numpy as np
 from autodiff import trees
 from autodiff._kernels.staging import Door
 from autodiff.lowering.program import Program, Variable
-from autodiff.replay.checks import Names
 from autodiff.replay.dominating import dominated
 from autodiff.replay.draws import Draws
 from autodiff.replay.executors import RAISED, GuardFailed, NumpyExecutor
 from autodiff.replay.guards import found_in, packed
+from autodiff.replay.outer_names import Names
 from autodiff.replay.programs import Replayed, bare, decided, example, interpret, is_recorded
 from autodiff.transforms.rules import call
 

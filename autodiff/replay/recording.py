@@ -22,10 +22,8 @@ from autodiff.lowering.bounds import with_bounds
 from autodiff.lowering.program import Program, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.numpy.shaping import layouts
-from autodiff.replay.checks import fetched, names_of_path
 from autodiff.replay.draws import Draws, DrawsRecorder, listened
-from autodiff.replay.kept import Content
-from autodiff.replay.names import Incomplete, outer_names
+from autodiff.replay.outer_names import Content, Incomplete, fetched, names_of_path, outer_names
 from autodiff.replay.paths import (
     Path,
     Settled,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from autodiff._kernels.kept import Frame
-from autodiff.replay.kept import (
+from autodiff.replay.outer_names.kept import (
     Bytes,
     Content,
     Held,
@@ -19,7 +19,7 @@ from autodiff.replay.kept import (
     equal,
     is_plain,
 )
-from autodiff.replay.names import Place
+from autodiff.replay.outer_names.names import Place
 
 __all__ = ["Names", "fetched", "names_of_path"]
 

@@ -38,9 +38,9 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.replay.bytecode import CALLED, COMPARED, chains, imports
-from autodiff.replay.flow import arrays_used
-from autodiff.replay.kept import (
+from autodiff.replay.outer_names.bytecode import CALLED, COMPARED, chains, imports
+from autodiff.replay.outer_names.flow import arrays_used
+from autodiff.replay.outer_names.kept import (
     CONTAINERS,
     DEEPEST,
     MAPPINGS,
