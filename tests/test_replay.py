@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import gc
 import inspect
 import os
 import pickle
@@ -12,6 +13,7 @@ import sys
 import threading
 import types
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -1048,3 +1050,51 @@ def test_print_names_the_users_lines():
     assert f"# derivative of {name}:{first + 1}" in text
     assert f"# derivative of {name}:{first + 2}" in text
     assert "[1:, 0]" in str(record(lambda x: x[1:, 0], np.ones((2, 2))))
+
+
+def test_compiled_functions_are_freed():
+    class Owned:
+        pass
+
+    def used():
+        owned, w = Owned(), np.ones(3)
+
+        def f(x):
+            return np.sum(x * w) if x[0] > 0 and owned else np.sum(x)
+
+        g = jit(grad(f))
+        for _ in range(3):
+            g(np.ones(3)), g(-np.ones(3))
+        assert g.paths == 2
+        return weakref.ref(owned)
+
+    gone = [used() for _ in range(3)]
+    gc.collect()
+    assert [r() for r in gone] == [None, None, None]
+
+
+def test_the_host_is_not_called_on_a_wrong_turn():
+    calls = []
+
+    @autodiff.primitive
+    def host(x):
+        calls.append(float(np.sum(x)))
+        return np.cumsum(x)
+
+    f = jit(lambda x: np.sum(host(x)) if x[0] > 0 else np.sum(x))
+    for _ in range(4):
+        assert f(np.ones(3)) == 6.0
+    assert calls == [3.0] * 4
+    for _ in range(3):
+        assert f(-np.ones(3)) == -3.0
+    assert calls == [3.0] * 4
+
+
+def test_a_compiled_function_calls_itself():
+    @jit
+    def power(x, n):
+        return x if n <= 1 else x * power(x, n - 1)
+
+    for n in (5, 5, 3, 5, 1):
+        assert power(2.0, n) == 2.0**n
+        assert grad(power)(2.0, n) == n * 2.0 ** (n - 1)
