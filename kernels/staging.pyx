@@ -261,8 +261,6 @@ cdef class Caller:
         Called with what a run has raised; it may raise something clearer.
     gone : callable
         Called after a fork; it raises.
-    tracebacks : callable, optional
-        Switches off, and on again, what each run would otherwise keep for messages and never free.
 
     Attributes
     ----------
@@ -272,7 +270,7 @@ cdef class Caller:
     Threads may call it at the same time: each call takes a staging of its own.
     """
 
-    cdef object execute, consume, handlers, address, stage, lend, missed, failed, gone, tracebacks
+    cdef object execute, consume, handlers, address, stage, lend, missed, failed, gone
     cdef list arguments, results, guards
     cdef tuple slots, expected
     cdef list free
@@ -280,12 +278,11 @@ cdef class Caller:
     cdef int forks
 
     def __init__(self, execute, consume, handlers, address, stage, lend, arguments, slots, results,
-                 expected, missed, failed, gone, tracebacks=None):
+                 expected, missed, failed, gone):
         cdef Result result
         self.execute, self.consume, self.handlers = execute, consume, handlers
         self.address, self.stage, self.lend = address, stage, lend
         self.missed, self.failed, self.gone = missed, failed, gone
-        self.tracebacks = tracebacks
         self.arguments = [Argument(*one) for one in arguments]
         self.slots = tuple(slots)
         made = [Result(*one) for one in results]
@@ -359,15 +356,10 @@ cdef class Caller:
         # Where this fails, the staging is not used again: something may still be reading it.
         cdef list made
         try:
-            if self.tracebacks is not None:
-                self.tracebacks(False)
             made = self.consume(self.execute(arrays), self.handlers)
         except Exception as error:
             self.failed(error)
             raise
-        finally:
-            if self.tracebacks is not None:
-                self.tracebacks(True)
         self.free.append(staging)
         return self.read(made)
 

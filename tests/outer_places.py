@@ -760,6 +760,57 @@ PLACES = {
         def f(x): return layer(x, W)
         def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
     """,
+    "operand and arguments with a star": """
+        W = np.array([1.0, 2.0, 3.0])
+        def large(v): return np.sum(v) > 8
+        def f(x): return -(x * W) if large(*[W]) else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and a list that f makes": """
+        W = np.array([1.0, 2.0, 3.0])
+        def f(x): return -(x * W) if np.sum([W][0]) > 8 else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and a comprehension": """
+        W = np.array([1.0, 2.0, 3.0])
+        def f(x): return -(x * W) if [np.sum(y) for y in [W]][0] > 8 else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and what a helper returns": """
+        W = np.array([1.0, 2.0, 3.0])
+        def get(): return W
+        def f(x): return -(x * W) if np.sum(get()) > 8 else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and what a generator gives": """
+        W = np.array([1.0, 2.0, 3.0])
+        def gen(): yield W
+        def f(x): return -(x * W) if np.sum(next(gen())) > 8 else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and a choice of two": """
+        W = np.array([1.0, 2.0, 3.0])
+        def f(x): return -(x * W) if np.sum(W if len(x) > 1 else x) > 8 else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and a default": """
+        W = np.array([1.0, 2.0, 3.0])
+        def large(v=W): return np.sum(v)
+        def f(x): return -(x * W) if large() > 8 else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and a keyword of its own": """
+        W = np.array([1.0, 2.0, 3.0])
+        def large(x, *, v): return np.sum(v) > 8
+        def f(x): return -(x * W) if large(x, v=W) else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
+    "operand and varied arguments": """
+        W = np.array([1.0, 2.0, 3.0])
+        def large(x, *v): return np.sum(v[0]) > 8
+        def f(x): return -(x * W) if large(x, W) else x * W
+        def change(k): W[1] = [3.0, 5.0, 1.0][k - 1]
+    """,
     "operand and number of it": """
         W = np.array([1.0, 2.0, 3.0])
         def f(x): return x * W + int(np.count_nonzero(W > 2.5)) * float(np.max(W))

@@ -33,7 +33,6 @@ class Caller:
         missed: Callable[[list[np.ndarray]], Any] | None,
         failed: Callable[[Exception], Any],
         gone: Callable[[], Any],
-        tracebacks: Callable[[bool], Any] | None = None,
     ) -> None: ...
     @property
     def returned(self) -> int: ...

@@ -143,7 +143,6 @@ class Executable:
             missed=missed,
             failed=_failed,
             gone=_gone,
-            tracebacks=self.xla.tracebacks,
         )
 
     def __call__(self, values: Sequence[Any]) -> list[Any]:

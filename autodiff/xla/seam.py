@@ -115,8 +115,10 @@ class Xla:
                 return xla_client.HloSharding.replicate()
 
         self._sharding = Sharding(self.device)
-        # A traceback for each run, which jaxlib never frees: 80 bytes a call.
-        self.tracebacks = _jax.set_tracebacks_enabled if _jax.tracebacks_enabled() else None
+        # jaxlib takes a traceback of each run and never frees it: 80 bytes a call. Where JAX is in
+        # the process its messages need them. (To switch while other threads run is an error.)
+        if "jax" not in sys.modules:
+            _jax.set_tracebacks_enabled(False)
 
     def compile(self, text: str, large: bool = False) -> Any:
         """Compile StableHLO text.

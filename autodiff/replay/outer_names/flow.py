@@ -4,13 +4,15 @@
 neither: Python goes one way or the other, and nothing is written down. So the bytecode is followed
 with a stack of what is known of each value: an outer name, something in one, a constant, or (most
 often) nothing. Operations among nothing but outer names and constants are such uses. They are
-followed through local variables, loops over containers, and calls of Python functions.
+followed through local variables, loops over containers, and calls of Python functions; what goes
+where it is not followed (into a container, an attribute, out of a helper) counts as used.
 """
 
 from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -64,6 +66,13 @@ class Use(NamedTuple):
     what: frozenset[Reference]
 
 
+class Escape(NamedTuple):
+    """These go where they are not followed; `returned`: to the caller."""
+
+    what: frozenset[Reference]
+    returned: bool
+
+
 class Call(NamedTuple):
     """These are given to a function."""
 
@@ -80,14 +89,25 @@ def arrays_used(
     Parameters
     ----------
     functions : iterable of (function, receiver)
+        The first is the one that is recorded; what it returns goes to nobody who looks at it.
     is_followed : callable
         Whether a function that is called is looked into, too.
     """
     found: set[int] = set()
-    for f, receiver in functions:
-        first = {f.__code__.co_varnames[0]: [receiver]} if f.__code__.co_argcount else {}
-        _follow(f, f.__code__, first if receiver is not None else {}, is_followed, found, 0)
+    for k, (f, receiver) in enumerate(functions):
+        bound = _defaults(f)
+        if f.__code__.co_argcount and receiver is not None:
+            bound[f.__code__.co_varnames[0]] = [receiver]
+        _follow(f, f.__code__, bound, is_followed, found, min(k, 1))
     return found
+
+
+def _defaults(f: types.FunctionType) -> dict[str, list[Any]]:
+    """What parameters are where a call does not say."""
+    names = f.__code__.co_varnames[: f.__code__.co_argcount]
+    defaults = f.__defaults__ or ()
+    found = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True))
+    return {name: [x] for name, x in {**found, **(f.__kwdefaults__ or {})}.items()}
 
 
 def _follow(
@@ -112,6 +132,10 @@ def _follow(
         )
 
     for event in _events(code):
+        if isinstance(event, Escape):
+            if not event.returned or depth or code is not f.__code__:
+                found.update(map(id, _arrays_in(values(event.what))))
+            continue
         if isinstance(event, Use):
             if not is_plain(event.what):
                 continue
@@ -123,6 +147,9 @@ def _follow(
                 receiver, g = [g.__self__], g.__func__
             if isinstance(g, types.FunctionType) and is_followed(g):
                 given = _parameters(g, event, [[x] for x in receiver], values)
+                if g.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+                    for x in event.args:
+                        found.update(map(id, _arrays_in(values(x))))
                 if given and depth < _DEEPEST:
                     _follow(g, g.__code__, given, is_followed, found, depth + 1)
             elif all(map(is_plain, event.args)) and not any(g is h for h in _NOT_READING):
@@ -140,7 +167,7 @@ def _parameters(
     n = len(call.args) - len(call.names)
     positional = [*first, *(values(x) for x in call.args[:n])]
     names = g.__code__.co_varnames[: g.__code__.co_argcount]
-    given = dict(zip(names, positional, strict=False))
+    given = {**_defaults(g), **dict(zip(names, positional, strict=False))}
     given.update({name: values(x) for name, x in zip(call.names, call.args[n:], strict=True)})
     return {name: x for name, x in given.items() if x}
 
@@ -195,7 +222,7 @@ def _arrays_in(values: Sequence[Any], depth: int = 0) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _events(code: types.CodeType) -> tuple[Use | Call, ...]:
+def _events(code: types.CodeType) -> tuple[Use | Escape | Call, ...]:
     """What a code object does with outer names, in the order of its instructions."""
     return tuple(_Machine(code).run())
 
@@ -204,9 +231,7 @@ class _Machine:
     """Follows instructions, each once, with a stack of what is known."""
 
     def __init__(self, code: types.CodeType):
-        self.instructions = [
-            i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "NOP", "PRECALL")
-        ]
+        self.instructions = [i for i in dis.get_instructions(code) if i.opname != "CACHE"]
         n = code.co_argcount + code.co_kwonlyargcount
         self.locals: dict[str, Known] = {
             name: frozenset({("local", name, ())}) for name in code.co_varnames[:n]
@@ -222,9 +247,11 @@ class _Machine:
         for name in self.unknown:
             self.locals.pop(name, None)
         self.stack: list[Known] = []
-        self.found: list[Use | Call] = []
+        self.found: list[Use | Escape | Call] = []
         self.names: tuple[str, ...] = ()
+        self.constants = code.co_consts
         self.constant: Any = None
+        self.next = ""
 
     def pop(self, n: int = 1) -> list[Known]:
         """The topmost n, the last on the right."""
@@ -240,22 +267,39 @@ class _Machine:
             self.found.append(Use(what))
         return what
 
-    def run(self) -> list[Use | Call]:
+    def escape(self, *given: Known, returned: bool = False) -> None:
+        """Note that these go where they are not followed."""
+        self.found += [Escape(x, returned) for x in given if x]
+
+    def run(self) -> list[Use | Escape | Call]:
         stacks: dict[int, list[Known]] = {}
         over = False
-        for i in self.instructions:
+        for k, i in enumerate(self.instructions):
             if over:
                 self.stack = list(stacks.get(i.offset, ()))
                 over = False
+            elif i.offset in stacks:
+                self.merge(stacks[i.offset])
+            self.next = self.instructions[k + 1].opname if k + 1 < len(self.instructions) else ""
             self.step(i)
             if "JUMP" in i.opname or i.opname in ("FOR_ITER", "SEND"):
                 stacks.setdefault(i.argval, list(self.stack))
             over = i.opname.startswith(("RETURN", "RAISE", "RERAISE", "JUMP_"))
         return self.found
 
+    def merge(self, other: list[Known]) -> None:
+        """Go on where two ways meet."""
+        for k, x in enumerate(other[: len(self.stack)]):
+            y = self.stack[k]
+            if x != y:
+                self.escape(x, y)
+                self.stack[k] = None
+
     def step(self, i: dis.Instruction) -> None:
         op = i.opname
-        if op in ("LOAD_CONST", "LOAD_SMALL_INT"):
+        if op in ("NOP", "PRECALL"):
+            pass
+        elif op in ("LOAD_CONST", "LOAD_SMALL_INT"):
             self.stack.append(_CONSTANT)
             self.constant = i.argval
         elif op in ("LOAD_GLOBAL", "LOAD_NAME"):
@@ -308,12 +352,29 @@ class _Machine:
                 self.use(x)
                 self.stack += [self.item(x)] * i.argval
         elif op == "KW_NAMES":
-            self.names = i.argval if isinstance(i.argval, tuple) else ()
+            self.names = self.constants[i.arg or 0]
         elif op in ("CALL", "CALL_KW"):
             self.call(op, i.arg or 0)
         elif op in ("BUILD_TUPLE", "BUILD_LIST"):
-            self.pop(i.arg or 0)
-            self.stack.append(None)
+            parts = self.pop(i.arg or 0)
+            if parts and all(x is not None and not x for x in parts):
+                self.stack.append(_CONSTANT)
+            else:
+                # Several indices are an index.
+                if "SUBSCR" not in self.next:
+                    self.escape(*parts)
+                self.stack.append(None)
+        elif op == "UNPACK_EX":
+            self.escape(*self.pop())
+            self.stack += [None] * (1 + dis.stack_effect(i.opcode, i.arg))
+        elif op == "LIST_EXTEND":
+            (x,) = self.pop()
+            self.escape(x)
+            if self.stack:
+                self.stack[-1] = _CONSTANT if x is not None and not x else None
+        elif op.startswith("RETURN"):
+            if op == "RETURN_VALUE":
+                self.escape(*self.pop(), returned=True)
         elif op == "PUSH_NULL":
             self.stack.append(None)
         elif op == "POP_TOP":
@@ -339,11 +400,13 @@ class _Machine:
         except ValueError:
             effect = 0
         if effect < 0:
-            self.pop(-effect)
+            self.escape(*self.pop(-effect))
         else:
             self.stack += [None] * effect
         quiet = ("RESUME", "COPY", "MAKE_CELL", "STORE", "JUMP", "DELETE", "RETURN")
         if self.stack and not i.opname.startswith(quiet):
+            if effect <= 0:
+                self.escape(self.stack[-1])
             self.stack[-1] = None
 
     def fast(self, op: str, names: tuple[str, ...]) -> None:
@@ -356,6 +419,8 @@ class _Machine:
                 (x,) = self.pop()
                 if name not in self.unknown:
                     self.locals[name] = x
+                else:
+                    self.escape(x)
 
     def item(self, x: Known) -> Known:
         return x and frozenset(
