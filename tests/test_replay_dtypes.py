@@ -96,3 +96,14 @@ def test_integers_among_the_operands_of_averages():
     law([lambda m: np.mean(m, where=mask), lambda m: np.average(m, axis=1, weights=u)], m)
     law([lambda u, p: np.interp(u, p, u), lambda u, p: np.digitize(u, [200, 100, 7])], u, p)
     law([lambda x: np.interp(x, x[:2], x[:2])], np.float32([0.5, 1.5, 0.75]))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.bool_, np.int32, np.float32])
+def test_segments_of_small_integers_are_added_as_large_ones(dtype):
+    x = np.array([100, 100, 27, -100 % 128], np.int64).astype(dtype)
+    f = autodiff.jit(lambda x: np.add.reduceat(x, [0, 2]))
+    expected = np.add.reduceat(x, [0, 2])
+    for _ in range(3):
+        found = f(x)
+        assert found.dtype == expected.dtype
+        assert np.array_equal(found, expected)

@@ -461,6 +461,8 @@ def _add_reduceat_adjoint(g: Any, y: Any, x: Any, axis: int, indices: tuple[int,
 
 
 def _add_reduceat_lowering(emit: Any, x: Any, axis: int, indices: tuple[int, ...]) -> Any:
+    # Small integers are added as large ones.
+    x = emit.convert(x, emit.out.dtype)
     places, owners = _segments(indices, x.shape[axis])
     order = (axis, *(k for k in range(len(x.shape)) if k != axis))
     taken = emit.gather(emit.transpose(x, order), [places], [0])
