@@ -133,7 +133,8 @@ def _follow(
 
     for event in _events(code):
         if isinstance(event, Escape):
-            if not event.returned or depth or code is not f.__code__:
+            inner = not event.returned or depth or code is not f.__code__
+            if inner and is_plain(event.what):
                 found.update(map(id, _arrays_in(values(event.what))))
             continue
         if isinstance(event, Use):
