@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import autodiff
+from autodiff.errors import ArgumentError
 from autodiff.xla import compile_program
 
 INTEGERS = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
@@ -107,3 +108,25 @@ def test_segments_of_small_integers_are_added_as_large_ones(dtype):
         found = f(x)
         assert found.dtype == expected.dtype
         assert np.array_equal(found, expected)
+
+
+NO_NUMBERS = {
+    "string": (np.array(["a", "b"]), lambda x: x == "a"),
+    "object": (np.array([None, 1.0], object), lambda x: x == None),  # noqa: E711
+    "date": (np.array(["2020-01-01", "2021-01-01"], "M8[D]"), lambda x: x == "2020-01-01"),
+    "structured": (np.array([(1, 2.0)], [("a", int), ("b", float)]), lambda x: x),
+}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("name", NO_NUMBERS)
+def test_arrays_that_hold_no_numbers_are_refused(name, nested):
+    x, f = NO_NUMBERS[name]
+    compiled = autodiff.jit((lambda p: f(p["x"])) if nested else f)
+    for _ in range(2):
+        with pytest.raises(ArgumentError, match="dtype"):
+            compiled({"x": x} if nested else x)
+    with pytest.raises(ArgumentError, match="dtype"):
+        autodiff.record(f, x)
+    inside = autodiff.jit(lambda y: y * 2 if np.all(f(x) == f(x)) else -y)  # read from outside
+    assert inside(3.0) == inside(3.0) == 6.0

@@ -278,6 +278,8 @@ class Jit(Transformed):
             if key is not None:
                 signature = self._flat.get(key)
                 if signature is None:
+                    for x in args:
+                        is_data(x)  # says which arrays are no data
                     signature = self._flat.setdefault(key, _Signature(self))
                 if traced:
                     return signature.traced(args, args, kwargs, None)

@@ -105,7 +105,7 @@ def _place_of(error: BaseException) -> str:
 def is_data(x: Any) -> bool:
     """Whether a leaf of the arguments is traced: arrays and numbers are."""
     kind = type(x)
-    if kind is np.ndarray or kind in _WEAK:
+    if kind in _WEAK:
         return True
     if isinstance(x, np.generic):
         return x.dtype.kind in "biufc"
@@ -113,7 +113,16 @@ def is_data(x: Any) -> bool:
         raise ArgumentError(
             f"a {kind.__name__} computes by rules of its own; give it as np.asarray(x)"
         )
-    return isinstance(x, np.ndarray)
+    if not isinstance(x, np.ndarray):
+        return False
+    if x.dtype.kind not in "biufc":
+        # Compared with a string or None, such an array would answer as a number does: no.
+        raise ArgumentError(
+            f"an argument has dtype {x.dtype}; jit and record take arrays of numbers. Convert it, "
+            "for instance with x.astype(float), or let f read it from outside: "
+            "jit(lambda y: f(x, y))"
+        )
+    return True
 
 
 def record_call(
