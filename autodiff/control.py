@@ -540,9 +540,7 @@ def _same_results(what: str, a: _Body, b: _Body) -> None:
 def _widened(body: _Body, count: int, captured: list[Any], start: int, end: int) -> Replayed:
     """A branch that takes what all branches have captured, of which it uses its own."""
     program = body.program
-    used = {v.number for v in (*program.inputs, *program.captured)}
-    used.update(v.number for step in program.steps for v in step.outputs)
-    free = 1 + max(used, default=-1)
+    free = program.end
     inputs = list(program.inputs[:count])
     own = list(program.inputs[count:])
     for k, x in enumerate(captured):

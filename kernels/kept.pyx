@@ -84,18 +84,22 @@ cdef class Items:
     Parameters
     ----------
     container : list, tuple or dict
+    values : bool
+        Whether they are compared; otherwise how many they are, and the keys of a dict.
     """
 
     cdef object kind
     cdef list keys, values
+    cdef bint compared
 
-    def __init__(self, container):
+    def __init__(self, container, bint values=True):
         self.kind = type(container)
+        self.compared = values
         self.keys = list(container) if isinstance(container, dict) else None
         self.values = list(container if self.keys is None else container.values())
 
     def same(self, container):
-        """Tell whether a container of this type holds these objects, in this order."""
+        """Tell whether a container of this type holds the same, in this order."""
         cdef Py_ssize_t k, n = PyList_GET_SIZE(self.values)
         cdef Py_ssize_t at = 0
         cdef PyObject *key
@@ -103,12 +107,12 @@ cdef class Items:
         if type(container) is not self.kind or len(container) != n:
             return False
         if PyList_CheckExact(container):
-            for k in range(n):
+            for k in range(n if self.compared else 0):
                 if PyList_GET_ITEM(container, k) != PyList_GET_ITEM(self.values, k):
                     return False
             return True
         if PyTuple_CheckExact(container):
-            for k in range(n):
+            for k in range(n if self.compared else 0):
                 if PyTuple_GET_ITEM(container, k) != PyList_GET_ITEM(self.values, k):
                     return False
             return True
@@ -118,6 +122,6 @@ cdef class Items:
             if not PyDict_Next(container, &at, &key, &value):
                 return False
             if (key != PyList_GET_ITEM(self.keys, k)
-                    or value != PyList_GET_ITEM(self.values, k)):
+                    or (self.compared and value != PyList_GET_ITEM(self.values, k))):
                 return False
         return True

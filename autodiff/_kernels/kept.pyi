@@ -24,6 +24,6 @@ class Copy(Frame):
 class Items:
     """The very objects that a list, a tuple or a dict holds."""
 
-    def __init__(self, container: Any) -> None: ...
+    def __init__(self, container: Any, values: bool = ...) -> None: ...
     def same(self, container: Any) -> bool:
-        """Tell whether a container of this type holds these objects, in this order."""
+        """Tell whether a container of this type holds the same, in this order."""

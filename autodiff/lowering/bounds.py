@@ -12,13 +12,15 @@ import numpy as np
 
 from autodiff._kernels.program import places_of
 from autodiff.lowering.program import Assumption, Program, Step, Variable
+from autodiff.lowering.writing import Writer
 from autodiff.primitives.indexing import ARRAY, complete
 
 __all__ = ["with_bounds"]
 
 # Where the indices start among the operands.
 _FIRST_INDEX = {"gather": 1, "scatter": 1, "index_set": 2, "index_add": 2, "take": 1}
-_POWERS = dict.fromkeys(("power", "power_operator"), 0)
+_POWERS = frozenset(("power", "power_operator"))
+_RANGED = _POWERS.union(_FIRST_INDEX)
 # What these give are positions in an array.
 _POSITIONS = frozenset("argmax argmin argsort argpartition flat_nonzero".split())
 
@@ -26,72 +28,49 @@ _POSITIONS = frozenset("argmax argmin argsort argpartition flat_nonzero".split()
 def with_bounds(program: Program) -> Program:
     """`program` with a guard for each index array, Python int and exponent that its inputs decide.
 
-    Where one fails the function is run again as it is, and NumPy raises the IndexError.
+    Where one fails the function is run again as it is, and NumPy raises its error.
     """
     # Weak integers come from weak inputs.
-    if (
-        not any(v.weak for v in program.inputs)
-        and not any(
-            len(program.steps[k].operands) > _FIRST_INDEX[program.steps[k].primitive.name]
-            for k in places_of(program.steps, _FIRST_INDEX)
-        )
-        and not any(_exponents(program.steps[k]) for k in places_of(program.steps, _POWERS))
+    if not any(v.weak for v in program.inputs) and not any(
+        _ranges(program.steps[k]) for k in places_of(program.steps, _RANGED)
     ):
         return program
     fixed = {v.number for v, _ in program.fixed}
-    count = program.end
-    steps: list[Step] = []
+    writer = Writer(program)
     places = []
     guards: list[Assumption] = []
     seen = set()
     for step in program.steps:
-        places.append(len(steps))
-        name = step.primitive.name
-        ranges = _indices(step) if name in _FIRST_INDEX else _small_integers(step)
-        if name in _POWERS:
-            ranges += _exponents(step)
-        for index, low, high in ranges:
-            if not isinstance(index, Variable) or index.number in fixed or index.size == 0:
+        places.append(len(writer.steps))
+        for x, low, high in _ranges(step):
+            if not isinstance(x, Variable) or x.number in fixed or x.size == 0:
                 continue
-            if (index.number, low, high) in seen:
+            if (x.number, low, high) in seen:
                 continue
-            seen.add((index.number, low, high))
-            made: list[Variable] = []
-            tests: tuple[tuple[str, Any], ...] = (
-                ("greater_equal", (index, low)),
-                ("less_equal", (index, high)),
-                ("logical_and", made),
-                ("all", made),
-            )
-            for test, operands in tests:
-                if test == "all" and index.shape == ():
-                    continue
-                shape = () if test == "all" else index.shape
-                operands = made[-1:] if test == "all" else tuple(operands)
-                params = {"axis": None, "keepdims": False} if test == "all" else {}
-                y = Variable(count, shape, np.bool_)
-                count += 1
-                steps.append(
-                    Step(_primitive(test), operands, params, [y], step.source, step.region)
-                )
-                made.append(y)
-            guards.append(Assumption(made[-1], "bounds", True, step.source, len(steps)))
-        if name in _POSITIONS:
+            seen.add((x.number, low, high))
+            above = writer.add("greater_equal", [x, low], x.shape, np.bool_, like=step)
+            below = writer.add("less_equal", [x, high], x.shape, np.bool_, like=step)
+            inside = writer.add("logical_and", [above, below], x.shape, np.bool_, like=step)
+            if x.shape:
+                everywhere = {"axis": None, "keepdims": False}
+                inside = writer.add("all", [inside], (), np.bool_, everywhere, like=step)
+            guards.append(Assumption(inside, "bounds", True, step.source, len(writer.steps)))
+        if step.primitive.name in _POSITIONS:
             fixed.update(v.number for v in step.outputs)
-        steps.append(step)
-    places.append(len(steps))
+        writer.steps.append(step)
+    places.append(len(writer.steps))
     if not guards:
         return program
     moved = [g.moved(g.variable, places[g.position]) for g in program.assumptions]
-    return Program(
-        program.inputs,
-        program.captured,
-        program.values,
-        steps,
-        program.outputs,
-        sorted([*moved, *guards], key=lambda g: g.position),
-        program.live,
-    )
+    return writer.written(assumptions=sorted([*moved, *guards], key=lambda g: g.position))
+
+
+def _ranges(step: Step) -> list[tuple[Any, int, int]]:
+    """Operands that are integers, each with the least and the greatest that NumPy takes."""
+    name = step.primitive.name
+    if name in _FIRST_INDEX:
+        return _indices(step) if len(step.operands) > _FIRST_INDEX[name] else []
+    return [*_small_integers(step), *(_exponents(step) if name in _POWERS else ())]
 
 
 def _indices(step: Step) -> list[tuple[Any, int, int]]:
@@ -142,9 +121,3 @@ def _exponents(step: Step) -> list[tuple[Any, int, int]]:
     ):
         return []
     return [(exponent, 0, int(np.iinfo(exponent.dtype).max))]
-
-
-def _primitive(name: str) -> Any:
-    from autodiff._kernels.primitive import primitive_named
-
-    return primitive_named(name)

@@ -15,7 +15,7 @@ import numpy as np
 
 from autodiff._kernels.program import Step, Variable, end_of_numbers, with_captured
 
-__all__ = ["Assumption", "Program", "ProgramError", "Step", "Variable", "from_recording"]
+__all__ = ["Assumption", "Program", "ProgramError", "Step", "Variable", "bodies", "from_recording"]
 
 
 class ProgramError(ValueError):
@@ -176,12 +176,7 @@ class Program:
     def size(self) -> int:
         """Number of steps, those in the bodies of loops and branches included."""
         return len(self.steps) + sum(
-            body.program.size
-            for step in self.steps
-            if step.primitive.multiple and step.params
-            for value in step.params.values()
-            for body in (value if type(value) is tuple else (value,))
-            if isinstance(getattr(body, "program", None), Program)
+            body.program.size for step in self.steps for body in bodies(step)
         )
 
     def __str__(self) -> str:
@@ -281,6 +276,15 @@ class Program:
             size = guard.asked.size if guard.stacked else 1
             if guard.kind != "shape" and guard.variable.size != size:
                 raise ProgramError(f"a guard of kind {guard.kind} on {guard.variable.type_name}")
+
+
+def bodies(step: Step) -> Iterator[Any]:
+    """What a step does again and again, or one of: things with a ``program``."""
+    if step.primitive.multiple:
+        for value in step.params.values():
+            for body in value if type(value) is tuple else (value,):
+                if isinstance(getattr(body, "program", None), Program):
+                    yield body
 
 
 def _shaped(x: Any) -> Any:

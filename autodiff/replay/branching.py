@@ -59,14 +59,14 @@ def by_lane(
     while True:
         while waiting:
             path, origin = waiting.pop(0)
-            if not path.names.check():
+            if not path.check():
                 continue
             if path.draws is not None:
                 raise BatchError(
                     "the lanes of a `vmap` take different branches of a function that draws random "
                     "numbers; write the choice with `np.where`, or draw outside and pass them in"
                 )
-            values = [*data, *(fetch() for fetch in path.fetches)]
+            values = [*data, *path.fetched()]
             mine = _holds(path, values)
             if origin is not None and not bool(_lane(mine, origin)):
                 # Rounding differs between a lane and a batch: where it was recorded it holds. A

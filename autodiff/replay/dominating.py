@@ -7,13 +7,12 @@ asks the guards before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from autodiff._kernels.primitive import primitive_named
-from autodiff.lowering.program import Assumption, Program, Step, Variable
+from autodiff.lowering.program import Assumption, Program, Step, Variable, bodies
+from autodiff.lowering.writing import Writer
 from autodiff.replay.programs import Replayed
 
 __all__ = ["dominated"]
@@ -34,7 +33,7 @@ def dominated(program: Program) -> Program:
     """
     if not (program.assumptions and any(map(_waits, program.steps))):
         return program
-    writer = _Writer(program)
+    writer = Writer(program)
     guards = sorted(program.assumptions, key=lambda guard: guard.position)
     positions = []
     ok: Variable | None = None
@@ -42,79 +41,40 @@ def dominated(program: Program) -> Program:
         positions.append(len(writer.steps))
         waits = _waits(step)
         while waits and guards and guards[0].position <= k:
-            held = writer.held(guards.pop(0))
+            held = _held(writer, guards.pop(0))
             if held is not None:
-                ok = held if ok is None else writer.step("logical_and", [ok, held])
+                ok = held if ok is None else writer.add("logical_and", [ok, held], (), np.bool_)
         writer.steps.append(step if ok is None or not waits else _stopping(step, ok))
     positions.append(len(writer.steps))
-    return program.but(
-        captured=[*program.captured, *writer.captured],
-        values=[*program.values, *writer.values],
-        steps=writer.steps,
-        assumptions=[g.moved(g.variable, positions[g.position]) for g in program.assumptions],
+    return writer.written(
+        assumptions=[g.moved(g.variable, positions[g.position]) for g in program.assumptions]
     )
 
 
-class _Writer:
-    """Steps that are added to a program."""
-
-    def __init__(self, program: Program):
-        made = (v for step in program.steps for v in step.outputs)
-        self.count = 1 + max(v.number for v in (*program.inputs, *program.captured, *made))
-        self.steps: list[Step] = []
-        self.captured: list[Variable] = []
-        self.values: list[np.ndarray] = []
-
-    def new(self, shape: tuple[int, ...], dtype: Any) -> Variable:
-        """A variable that the program has not."""
-        self.count += 1
-        return Variable(self.count - 1, shape, dtype)
-
-    def step(
-        self, name: str, operands: list[Any], dtype: Any = np.bool_, **params: Any
-    ) -> Variable:
-        """Add an elementwise step, or a reduction of everything."""
-        shape = () if params else operands[0].shape
-        y = self.new(shape, dtype)
-        self.steps.append(Step(primitive_named(name), operands, params, [y]))
-        return y
-
-    def held(self, guard: Assumption) -> Variable | None:
-        """Whether a guard holds; None where only NumPy can say so."""
-        x = guard.variable
-        if guard.kind in ("float", "complex"):
-            return None
-        value = np.asarray(guard.value)
-        if guard.kind in ("bool", "bounds"):
-            value = value != 0
-            if x.dtype.kind != "b":
-                x = self.step("not_equal", [x, 0])
-        elif x.dtype.kind == "f":
-            x = self.step("trunc", [x], x.dtype)
-        if value.ndim:
-            array = self.new(value.shape, value.dtype)
-            self.captured.append(array)
-            self.values.append(value)
-            same = self.step("equal", [x, array])
-            return self.step("all", [same], axis=None, keepdims=False)
-        if guard.kind in ("bool", "bounds"):
-            return x if value else self.step("logical_not", [x])
-        return self.step("equal", [x, value[()]])
-
-
-def _bodies(step: Step) -> Iterator[Replayed]:
-    if not step.primitive.multiple:
-        return
-    for value in step.params.values():
-        for body in value if type(value) is tuple else (value,):
-            if isinstance(body, Replayed):
-                yield body
+def _held(writer: Writer, guard: Assumption) -> Variable | None:
+    """Whether a guard holds; None where only NumPy can say so."""
+    x = guard.variable
+    if guard.kind in ("float", "complex"):
+        return None
+    value = np.asarray(guard.value)
+    if guard.kind in ("bool", "bounds"):
+        value = value != 0
+        if x.dtype.kind != "b":
+            x = writer.add("not_equal", [x, 0], x.shape, np.bool_)
+    elif x.dtype.kind == "f":
+        x = writer.add("trunc", [x], x.shape, x.dtype)
+    if value.ndim:
+        same = writer.add("equal", [x, writer.capture(value)], x.shape, np.bool_)
+        return writer.add("all", [same], (), np.bool_, {"axis": None, "keepdims": False})
+    if guard.kind in ("bool", "bounds"):
+        return x if value else writer.add("logical_not", [x], (), np.bool_)
+    return writer.add("equal", [x, value[()]], (), np.bool_)
 
 
 def _waits(step: Step) -> bool:
     """Whether the values decide how long a step takes."""
     return step.primitive.name == "while" or any(
-        _waits(inner) for body in _bodies(step) for inner in body.program.steps
+        _waits(inner) for body in bodies(step) for inner in body.program.steps
     )
 
 
@@ -148,16 +108,13 @@ def _like(step: Step, operands: list[Any], params: dict[str, Any]) -> Step:
 def _asking(condition: Replayed) -> Replayed:
     """A condition that is false where its last operand is."""
     program = condition.program
-    writer = _Writer(program)
-    ok = writer.new((), np.bool_)
+    writer = Writer(program, program.steps)
+    ok = writer.variable((), np.bool_)
     (y,) = program.outputs
     if y.dtype.kind != "b":
-        y = writer.step("not_equal", [y, 0])
-    y = writer.step("logical_and", [y, ok])
-    made = program.but(
-        inputs=[*program.inputs, ok], steps=[*program.steps, *writer.steps], outputs=[y]
-    )
-    return Replayed(made, condition.name)
+        y = writer.add("not_equal", [y, 0], (), np.bool_)
+    y = writer.add("logical_and", [y, ok], (), np.bool_)
+    return Replayed(writer.written(inputs=[*program.inputs, ok], outputs=[y]), condition.name)
 
 
 def _inside(body: Replayed) -> Replayed:
@@ -165,8 +122,9 @@ def _inside(body: Replayed) -> Replayed:
 
     def make() -> Replayed:
         program = body.program
-        ok = _Writer(program).new((), np.bool_)
-        steps = [_stopping(step, ok) if _waits(step) else step for step in program.steps]
-        return Replayed(program.but(inputs=[*program.inputs, ok], steps=steps), body.name)
+        writer = Writer(program)
+        ok = writer.variable((), np.bool_)
+        writer.steps = [_stopping(step, ok) if _waits(step) else step for step in program.steps]
+        return Replayed(writer.written(inputs=[*program.inputs, ok]), body.name)
 
     return body.derived("dominated", make)

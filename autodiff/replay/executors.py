@@ -152,8 +152,16 @@ def _plan(program: Program) -> list[tuple[Any, Any]]:
     return plan
 
 
-def executor_named(name: str, program: Program) -> Any:
+def executor_named(name: str, program: Program, *guarded: Any) -> Any:
     """The executor of that name for a program: ``"numpy"`` or ``"xla"``.
+
+    Parameters
+    ----------
+    name : str
+    program : Program
+    *guarded
+        For ``"xla"``: what the program's last results have to be, and what raises where they are
+        not (`autodiff.replay.guards.Packed`).
 
     Raises
     ------
@@ -165,5 +173,5 @@ def executor_named(name: str, program: Program) -> Any:
     if name == "xla":
         from autodiff.xla import compile_program
 
-        return compile_program(program)
+        return compile_program(program, *guarded)
     raise ValueError(f"there is no executor {name!r}; there are 'numpy' and 'xla'")

@@ -12,9 +12,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from autodiff.lowering.program import Assumption, Program, Step, Variable
-from autodiff.primitives.elementwise import absolute, less, not_equal, select, trunc
-from autodiff.primitives.shapes import astype, concatenate, reshape
+from autodiff.lowering.program import Assumption, Program, Variable
+from autodiff.lowering.writing import Writer
 from autodiff.replay.executors import GuardFailed
 
 __all__ = ["Packed", "answers", "found_in", "packed"]
@@ -97,24 +96,16 @@ class Packed:
         # For each guard, whether it is among the floats.
         self._whole = [g.variable.dtype.kind == "f" and g.kind == "int" for g in self._guards]
         self._numbers: _Numbers | None = None
-        adding = _Adding(program)
+        writer = Writer(program, program.steps)
         outputs = list(program.outputs)
         self.expected = []
         for whole in (False, True):
             guards = [g for g, w in zip(self._guards, self._whole, strict=True) if w is whole]
             if guards:
-                outputs.append(adding.vector(guards, np.dtype(float if whole else np.int64)))
+                outputs.append(_vector(writer, guards, np.dtype(float if whole else np.int64)))
                 values = [np.ravel(_value(g, whole)) for g in guards]
                 self.expected.append(np.concatenate(values).tobytes())
-        self.program = Program(
-            program.inputs,
-            program.captured,
-            program.values,
-            adding.steps,
-            outputs,
-            (),
-            program.live,
-        )
+        self.program = writer.written(outputs=outputs, assumptions=())
 
     def missed(self, vectors: Sequence[np.ndarray]) -> NoReturn:
         """Raise `GuardFailed` for what the further results are."""
@@ -200,43 +191,21 @@ def _value(guard: Assumption, whole: bool) -> np.ndarray:
     return (value != 0 if guard.kind in ("bool", "bounds") else value).astype(np.int64)
 
 
-class _Adding:
-    """The steps of a program, and further ones."""
-
-    def __init__(self, program: Program):
-        self.steps = list(program.steps)
-        self.count = 1 + max(
-            v.number
-            for v in (
-                *program.inputs,
-                *program.captured,
-                *(v for step in program.steps for v in step.outputs),
-            )
-        )
-
-    def step(self, primitive: Any, operands: Sequence[Any], like: Any, **params: Any) -> Variable:
-        """One more step; its result is `like`: a shape and a dtype."""
-        v = Variable(self.count, *like)
-        self.count += 1
-        self.steps.append(Step(primitive, operands, params or None, [v]))
-        return v
-
-    def vector(self, guards: Sequence[Assumption], dtype: np.dtype) -> Variable:
-        """What `guards` look at, as numbers in one array."""
-        parts = []
-        for guard in guards:
-            x = guard.variable
-            if guard.kind in ("bool", "bounds") and x.dtype.kind != "b":
-                x = self.step(not_equal, [x, 0], (x.shape, np.bool_))
-            x = self.step(astype, [x], (x.shape, dtype), dtype=dtype)
-            if dtype.kind == "f":
-                whole = self.step(trunc, [x], (x.shape, dtype))
-                small = self.step(absolute, [x], (x.shape, dtype))
-                small = self.step(less, [small, 1.0], (x.shape, np.bool_))
-                # Of a small one also the sign of zero goes.
-                x = self.step(select, [small, 0.0, whole], (x.shape, dtype))
-            parts.append(self.step(reshape, [x], ((x.size,), dtype), shape=(x.size,)))
-        if len(parts) == 1:
-            return parts[0]
-        size = sum(v.size for v in parts)
-        return self.step(concatenate, parts, ((size,), dtype), axis=0)
+def _vector(writer: Writer, guards: Sequence[Assumption], dtype: np.dtype) -> Variable:
+    """What `guards` look at, as numbers in one array."""
+    parts = []
+    for guard in guards:
+        x = guard.variable
+        if guard.kind in ("bool", "bounds") and x.dtype.kind != "b":
+            x = writer.add("not_equal", [x, 0], x.shape, np.bool_)
+        x = writer.add("astype", [x], x.shape, dtype, {"dtype": dtype})
+        if dtype.kind == "f":
+            whole = writer.add("trunc", [x], x.shape, dtype)
+            small = writer.add("absolute", [x], x.shape, dtype)
+            small = writer.add("less", [small, 1.0], x.shape, np.bool_)
+            # Of a small one also the sign of zero goes.
+            x = writer.add("select", [small, 0.0, whole], x.shape, dtype)
+        parts.append(writer.add("reshape", [x], (x.size,), dtype, {"shape": (x.size,)}))
+    if len(parts) == 1:
+        return parts[0]
+    return writer.add("concatenate", parts, (sum(v.size for v in parts),), dtype, {"axis": 0})

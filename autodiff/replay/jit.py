@@ -621,27 +621,22 @@ class _Signature:
                 return
             if path.executor is None:
                 if len(self.paths) > 1:
-                    path.through_numpy()
+                    path.run_by("numpy")
                     return
             elif path.seen == 0:
                 path.seen = 1
                 return
             try:
-                from autodiff.xla import compile_program
-
-                if path.exact:
-                    path.through_numpy()
-                else:
-                    path.through(compile_program)
+                path.run_by("numpy" if path.exact else "xla")
             except LoweringError:
-                path.through_numpy()
+                path.run_by("numpy")
             except Exception as error:
                 # No XLA here, or its compiler has failed: there is an executor that works.
                 self._fall_back(path, error)
             path.seen = -1
 
     def _fall_back(self, path: Path, error: Exception) -> None:
-        path.through_numpy()
+        path.run_by("numpy")
         path.seen = -1
         reason = str(error).partition("\n")[0]
         self._warn(f"runs its recorded program through NumPy, step by step: {reason}")

@@ -19,9 +19,8 @@ from autodiff._kernels.staging import Door
 from autodiff.lowering.program import Program, Variable
 from autodiff.replay.dominating import dominated
 from autodiff.replay.draws import Draws
-from autodiff.replay.executors import RAISED, GuardFailed, NumpyExecutor
+from autodiff.replay.executors import RAISED, GuardFailed, executor_named
 from autodiff.replay.guards import found_in, packed
-from autodiff.replay.outer_names import Names
 from autodiff.replay.programs import Replayed, bare, decided, example, interpret, is_recorded
 from autodiff.transforms.rules import call
 
@@ -55,7 +54,8 @@ class Path:
     Attributes
     ----------
     program : Program
-    names : Names
+    check : callable
+        Whether the outer names are what they were; no arguments.
     structure
         Of the result.
     executor
@@ -87,7 +87,6 @@ class Path:
         "layouts",
         "length",
         "name",
-        "names",
         "outputs",
         "program",
         "seen",
@@ -98,7 +97,7 @@ class Path:
         self,
         recorded: Program,
         settle: Callable[[], Settled],
-        names: Names,
+        check: Callable[[], bool],
         structure: Any,
         kinds: Sequence[Any],
         name: str,
@@ -106,9 +105,8 @@ class Path:
         self._settle: Any = settle
         # Steps before simplification.
         self.length = recorded.size
-        self.names = names
         # Whether the outer names are what they were.
-        self.check = names.check
+        self.check = check
         self.structure = structure
         self.kinds = tuple(kinds)
         self.name = name
@@ -190,9 +188,7 @@ class Path:
             if self.draws is not None:
                 with self.draws.speculation():
                     return self._computed(self.arguments(leaves))
-            return self._computed(
-                [*leaves, *[fetch() for fetch in self.fetches]] if self.fetches else leaves
-            )
+            return self._computed(self.arguments(leaves))
         except GuardFailed as failed:
             if not failed.found:
                 failed.found = self._found(failed)
@@ -209,25 +205,28 @@ class Path:
         return found_in(self.guards, values)
 
     def _check_layouts(self, leaves: Sequence[Any]) -> None:
-        if layouts_of([*leaves, *[fetch() for fetch in self.fetches]]) != self.layouts:
+        if layouts_of([*leaves, *self.fetched()]) != self.layouts:
             raise GuardFailed
 
-    def through(self, compile_program: Callable[..., Any]) -> None:
-        """Have the program run by what `compile_program` makes of it."""
-        program = dominated(self.program)
-        together = None if program.cuts else packed(program)
-        if together is None:
-            self.executor = compile_program(program)
+    def run_by(self, name: str) -> None:
+        """Have the program run by the executor of that name: ``"numpy"`` or ``"xla"``."""
+        program, guarded = self.program, None
+        if name == "xla":
+            # NumPy asks the guards where Python did, step by step.
+            program = dominated(program)
+            guarded = None if program.cuts else packed(program)
+        if guarded is None:
+            self.executor = executor_named(name, program)
         else:
-            self.executor = compile_program(together.program, together.expected, together.missed)
+            self.executor = executor_named(name, guarded.program, guarded.expected, guarded.missed)
 
-    def through_numpy(self) -> None:
-        """Have the program run by NumPy, step by step."""
-        self.executor = NumpyExecutor(self.program)
+    def fetched(self) -> list[Any]:
+        """The program's live captured arrays, as they are now."""
+        return [fetch() for fetch in self.fetches]
 
     def arguments(self, leaves: Sequence[Any]) -> list[Any]:
         """What the program is called with: the leaves, arrays fetched anew, fresh samples."""
-        values = [*leaves, *[fetch() for fetch in self.fetches]]
+        values = [*leaves, *self.fetched()]
         if self.draws is not None:
             values += self.draws.samples()
         return values
@@ -266,7 +265,7 @@ class Path:
             if self.draws is not None:
                 with self.draws.speculation():
                     return self._traced(self.arguments(leaves))
-            return self._traced([*leaves, *[fetch() for fetch in self.fetches]])
+            return self._traced(self.arguments(leaves))
         except GuardFailed as failed:
             failed.found = self._found(failed)
             raise
@@ -316,7 +315,7 @@ class WritingPath(Path):
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for these leaves, after the writes."""
-        if overlapping(leaves, self.written, [fetch() for fetch in self.fetches]):
+        if overlapping(leaves, self.written, self.fetched()):
             raise GuardFailed
         result, values = super().__call__(leaves)
         write_into(leaves, self.written, values)

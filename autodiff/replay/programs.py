@@ -33,6 +33,7 @@ from autodiff._kernels.tracer import (
 )
 from autodiff.lowering.program import Assumption, Program, Step, Variable, from_recording
 from autodiff.lowering.simplify import simplify, useful
+from autodiff.lowering.writing import Writer
 from autodiff.primitives.shapes import broadcast_to
 from autodiff.replay.executors import GuardFailed, Staged
 from autodiff.replay.rolling import rolled
@@ -204,18 +205,11 @@ def recorded(
 
 def computed(program: Program) -> Program:
     """`program` with variables for all outputs: constants among them are captured."""
-    captured, values = list(program.captured), list(program.values)
-    outputs = []
-    count = program.end
-    for y in program.outputs:
-        if not isinstance(y, Variable):
-            array = np.array(y)
-            y = Variable(count, array.shape, array.dtype)
-            count += 1
-            captured.append(y)
-            values.append(array)
-        outputs.append(y)
-    return program.but(captured=captured, values=values, outputs=outputs)
+    writer = Writer(program, program.steps)
+    outputs = [
+        y if isinstance(y, Variable) else writer.capture(np.array(y)) for y in program.outputs
+    ]
+    return writer.written(outputs=outputs)
 
 
 class Replayed(Rules):

@@ -19,11 +19,11 @@ from autodiff._kernels.tracer import (
 )
 from autodiff.errors import ArgumentError, TracerConversionError
 from autodiff.lowering.bounds import with_bounds
-from autodiff.lowering.program import Program, Variable, from_recording
+from autodiff.lowering.program import Program, Variable, bodies, from_recording
 from autodiff.lowering.simplify import simplify, useful
 from autodiff.numpy.shaping import layouts
 from autodiff.replay.draws import Draws, DrawsRecorder, listened
-from autodiff.replay.outer_names import Content, Incomplete, fetched, names_of_path, outer_names
+from autodiff.replay.outer_names import Content, Incomplete, check_of_path, fetched, outer_names
 from autodiff.replay.paths import (
     Path,
     Settled,
@@ -35,7 +35,6 @@ from autodiff.replay.paths import (
     write_into,
 )
 from autodiff.replay.programs import (
-    Replayed,
     recording,
 )
 from autodiff.replay.rolling import rolled
@@ -266,8 +265,8 @@ def _record_call(
         or _unexplained(equations, places)
         or any(var is None and isinstance(y, (np.ndarray, np.generic)) for y, var in reads)
     )
-    names = names_of_path(places, met, unexplained, contents)
-    if not names.check():
+    check = check_of_path(places, met, unexplained, contents)
+    if not check():
         return left(None, ("changes", None))
     recorded, calls = program, listener.calls
 
@@ -287,7 +286,7 @@ def _record_call(
     kinds = [
         None if var is None else _kind_of(y) for y, (_, var) in zip(payloads, reads, strict=True)
     ]
-    about = (recorded, settle, names, structure, kinds, name_of(f))
+    about = (recorded, settle, check, structure, kinds, name_of(f))
     return left(WritingPath(*about, written=written) if written else Path(*about))
 
 
@@ -346,20 +345,14 @@ def _unexplained(equations: Sequence[Any], places: Sequence[Any]) -> bool:
     return any(
         not ruled and isinstance(x, (np.ndarray, np.generic)) and id(x) not in held
         for x, ruled in from_outside(equations)
-    ) or any(_body_constants(e.params) for e in equations if e.params)
-
-
-def _body_constants(params: dict[str, Any]) -> bool:
-    """Whether the body of a loop or of a branch holds numbers of which nobody knows the origin."""
-    for value in params.values():
-        for body in value if type(value) is tuple else (value,):
-            if isinstance(body, Replayed) and any(
-                isinstance(x, np.generic) and not _is_seed(x)
-                for step in body.program.steps
-                for x in step.operands
-            ):
-                return True
-    return False
+    ) or any(
+        # Numbers in the body of a loop or of a branch: nobody knows where they come from.
+        isinstance(x, np.generic) and not _is_seed(x)
+        for equation in equations
+        for body in bodies(equation)
+        for step in body.program.steps
+        for x in step.operands
+    )
 
 
 def _is_seed(x: Any) -> bool:

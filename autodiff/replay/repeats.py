@@ -138,7 +138,6 @@ class Repeats:
 
         for v in self.outside:
             kind_of[v.number] = kind(v)
-        count = 1 + max((v.number for v in self.outside), default=-1)
         self.indices: dict[int, tuple] = {}
         wide = True
         for k, step in enumerate(steps):
@@ -160,8 +159,6 @@ class Repeats:
                 parts.append(now)
                 if v.dtype.char not in _WIDE:
                     wide = False
-                if v.number >= count:
-                    count = v.number + 1
                 parts += [
                     (g.kind, np.shape(g.value), np.ndim(g.asked)) for g in guarded.get(v.number, ())
                 ]
@@ -182,7 +179,6 @@ class Repeats:
         firsts[n] = len(self.variables)
         heads[n] = len(places)
         self.wide = wide and all(v.dtype.char in _WIDE for v in self.outside)
-        self.count = count
         self.firsts, self.heads = firsts, heads
         self.places = np.array(places, np.int64)
         self.kinds = codes

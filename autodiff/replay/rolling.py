@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from autodiff._kernels.primitive import primitive_named
 from autodiff._kernels.program import param_key, scalar_key
 from autodiff.lowering.program import Assumption, Program, Step, Variable
 from autodiff.lowering.simplify import useful
+from autodiff.lowering.writing import Writer
 from autodiff.primitives.indexing import ARRAY
 from autodiff.replay.repeats import FEW_ITERATIONS, FIRST_INDEX, Repeats, Run
 
@@ -80,9 +82,7 @@ class _Rolling(Repeats):
             id(g): np.asarray(k if g.asked is None else g.asked)
             for k, g in enumerate(program.assumptions)
         }
-        self.steps: list[Step] = []
-        self.captured: list[Variable] = []
-        self.values: list[np.ndarray] = []
+        self.writer = Writer(program)
 
     def program(self) -> Program | None:
         """The program with its loops rolled; None where there are none."""
@@ -215,17 +215,6 @@ class _Rolling(Repeats):
 
     # --------------------------------------------------------------------------------- writing
 
-    def _new(self, shape: tuple[int, ...], dtype: Any) -> Variable:
-        v = Variable(self.count, shape, dtype)
-        self.count += 1
-        return v
-
-    def _capture(self, array: np.ndarray) -> Variable:
-        v = self._new(array.shape, array.dtype)
-        self.captured.append(v)
-        self.values.append(array)
-        return v
-
     def _variable(self, place: int) -> Variable:
         return self.variables[place] if place >= 0 else self.outside[-2 - place]
 
@@ -238,19 +227,19 @@ class _Rolling(Repeats):
         while k < len(program.steps):
             run = at.get(k)
             if run is None:
-                positions[k] = len(self.steps)
+                positions[k] = len(self.writer.steps)
                 if k in self.joined:
                     self._join(program.steps[k], self.joined[k])
                 else:
-                    self.steps.append(program.steps[k])
+                    self.writer.steps.append(program.steps[k])
                 k += 1
                 continue
             # Guards on values from before that were asked inside of the loop.
-            positions[k : run.stop] = len(self.steps)
+            positions[k : run.stop] = len(self.writer.steps)
             self._loop(run)
             guards += self._guards(run)
             k = run.stop
-        positions[k] = len(self.steps)
+        positions[k] = len(self.writer.steps)
         rolled = {
             v.number
             for run in self.runs
@@ -262,20 +251,7 @@ class _Rolling(Repeats):
                 moved.asked = self.asked[id(guard)]
                 guards.append(moved)
         guards.sort(key=lambda guard: guard.position)
-        return program.but(
-            captured=[*program.captured, *self.captured],
-            values=[*program.values, *self.values],
-            steps=self.steps,
-            assumptions=guards,
-        )
-
-    def _step(
-        self, name: str, operands: Sequence[Any], params: dict, y: Variable, like: Any
-    ) -> Any:
-        self.steps.append(
-            Step(_primitive(name), operands, params, [y], like.source, like.region, None)
-        )
-        return y
+        return self.writer.written(assumptions=guards)
 
     def _join(self, step: Step, segments: Sequence[Any]) -> None:
         """A step that puts together what loops have stacked."""
@@ -283,9 +259,10 @@ class _Rolling(Repeats):
         axis = step.params.get("axis", 0) % step.outputs[0].ndim
         if axis:
             axes = (*range(1, axis + 1), 0, *range(axis + 1, x.ndim))
-            y = self._new(tuple(x.shape[k] for k in axes), x.dtype)
-            x = self._step("transpose", [x], {"axes": axes}, y, step)
-        self._step("reshape", [x], {"shape": step.outputs[0].shape}, step.outputs[0], step)
+            shape = tuple(x.shape[k] for k in axes)
+            x = self.writer.add("transpose", [x], shape, x.dtype, {"axes": axes}, step)
+        (y,) = step.outputs
+        self.writer.define(y, "reshape", [x], {"shape": y.shape}, step)
 
     def _sequence(self, segments: Sequence[Any], like: Step) -> Variable:
         """One array of the items of a sequence."""
@@ -295,8 +272,10 @@ class _Rolling(Repeats):
         def together() -> None:
             if alone:
                 v = alone[0]
-                y = self._new((len(alone), *v.shape), v.dtype)
-                parts.append(self._step("stack", list(alone), {"axis": 0}, y, like))
+                shape = (len(alone), *v.shape)
+                parts.append(
+                    self.writer.add("stack", list(alone), shape, v.dtype, {"axis": 0}, like)
+                )
                 alone.clear()
 
         for segment in segments:
@@ -306,7 +285,7 @@ class _Rolling(Repeats):
             together()
             if segment[0] == "fixed":
                 arrays = [self.source.values[k - len(self.source.inputs)] for k in segment[1]]
-                parts.append(self._capture(np.stack(arrays)))
+                parts.append(self.writer.capture(np.stack(arrays)))
                 continue
             _, owner, m, step, first, length = segment
             stack = self.runs[owner].stacked[m]
@@ -315,16 +294,18 @@ class _Rolling(Repeats):
                 continue
             end: int | None = first + (length - 1) * step + (1 if step > 0 else -1)
             entry = (first, None if end is not None and end < 0 else end, step)
-            y = self._new((length, *stack.shape[1:]), stack.dtype)
-            parts.append(self._step("gather", [stack], {"index": (entry,)}, y, like))
+            shape = (length, *stack.shape[1:])
+            parts.append(
+                self.writer.add("gather", [stack], shape, stack.dtype, {"index": (entry,)}, like)
+            )
         together()
         if len(parts) == 1:
             return parts[0]
-        y = self._new((sum(v.shape[0] for v in parts), *parts[0].shape[1:]), parts[0].dtype)
-        return self._step("concatenate", parts, {"axis": 0}, y, like)
+        shape = (sum(v.shape[0] for v in parts), *parts[0].shape[1:])
+        return self.writer.add("concatenate", parts, shape, parts[0].dtype, {"axis": 0}, like)
 
     def _table(self, run: Run, array: np.ndarray) -> Variable:
-        return self._capture(np.ascontiguousarray(array[::-1] if run.reverse else array))
+        return self.writer.capture(np.ascontiguousarray(array[::-1] if run.reverse else array))
 
     def _loop(self, run: Run) -> None:
         program = self.source
@@ -428,7 +409,7 @@ class _Rolling(Repeats):
             if wanted and original.number not in given:
                 given.add(original.number)
                 return original
-            return self._new(v.shape, v.dtype)
+            return self.writer.variable(v.shape, v.dtype)
 
         for key, (item, start, m, t) in carries.items():
             heads.append(item)
@@ -438,9 +419,10 @@ class _Rolling(Repeats):
         for m in extra:
             item = fresh(made[m])
             heads.append(item)
-            zero = self._new(item.shape, item.dtype)
+            zero = item.dtype.type(0)
+            shape = {"shape": item.shape}
             initial.append(
-                self._step("broadcast_to", [item.dtype.type(0)], {"shape": item.shape}, zero, like)
+                self.writer.add("broadcast_to", [zero], item.shape, item.dtype, shape, like)
             )
             outputs.append(made[m])
             results.append(result(m, 1, item))
@@ -448,7 +430,7 @@ class _Rolling(Repeats):
         for m in stacks:
             v = made[m]
             outputs.append(v)
-            run.stacked[m] = self._new((count, *v.shape), v.dtype)
+            run.stacked[m] = self.writer.variable((count, *v.shape), v.dtype)
             results.append(run.stacked[m])
         body = Program(
             [*heads, *(v for v, _ in sequences), *(v for v, _ in constants.values())],
@@ -472,15 +454,16 @@ class _Rolling(Repeats):
             "reverse": run.reverse,
             "again": False,
         }
-        self.steps.append(
-            Step(_primitive("scan"), operands, params, results, like.source, like.region)
+        self.writer.steps.append(
+            Step(primitive_named("scan"), operands, params, results, like.source, like.region)
         )
         for m in stacks:
             for i in sorted(run.singles.get(m, ())):
                 v = self.variables[run.first + i * width + m]
                 if v.number not in given:
                     given.add(v.number)
-                    self._step("gather", [run.stacked[m]], {"index": (run.row(i),)}, v, like)
+                    row = {"index": (run.row(i),)}
+                    self.writer.define(v, "gather", [run.stacked[m]], row, like)
 
     def _indexed(
         self,
@@ -554,14 +537,8 @@ class _Rolling(Repeats):
                         first.kind,
                         value != 0 if first.kind in ("bool", "bounds") else value,
                         first.source,
-                        len(self.steps),
+                        len(self.writer.steps),
                         np.stack([self.asked[id(g)] for g in each]),
                     )
                 )
         return found
-
-
-def _primitive(name: str) -> Any:
-    from autodiff._kernels.primitive import primitive_named
-
-    return primitive_named(name)

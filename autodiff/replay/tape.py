@@ -166,17 +166,7 @@ class Tape:
 
     @executor.setter
     def executor(self, name: str) -> None:
-        self._run_by(name)
-
-    def _run_by(self, name: str) -> None:
-        if name == "xla":
-            from autodiff.xla import compile_program
-
-            self._path.through(compile_program)
-        elif name == "numpy":
-            self._path.through_numpy()
-        else:
-            raise ValueError(f"there is no executor {name!r}; there are 'numpy' and 'xla'")
+        self._path.run_by(name)
         self._executor_name = name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -207,14 +197,14 @@ class Tape:
                     "use autodiff.jit"
                 )
         path = self._path
-        if not path.names.check():
+        if not path.check():
             raise PathChanged(
                 f"a name that {self.__name__} reads has another value than when it was recorded; "
                 "record it again, or use autodiff.jit"
             )
         if path.executor is None:
             try:
-                self._run_by(self.executor)
+                path.run_by(self.executor)
             except LoweringError:
                 self.executor = "numpy"
         try:

@@ -21,29 +21,16 @@ from autodiff.replay.outer_names.kept import (
 )
 from autodiff.replay.outer_names.names import Place
 
-__all__ = ["Names", "fetched", "names_of_path"]
+__all__ = ["check_of_path", "fetched"]
 
 
-class Names:
-    """The outer names of one recorded path, as they are checked before it runs.
-
-    Attributes
-    ----------
-    check : callable
-        No arguments; True where every guarded name is what it was.
-    """
-
-    def __init__(self) -> None:
-        self.check: Callable[[], bool] = lambda: True
-
-
-def names_of_path(
+def check_of_path(
     places: list[tuple[Place, Any, bool]],
     captured: Sequence[np.ndarray],
     unexplained: bool,
     contents: dict[int, Content],
-) -> Names:
-    """Guards and live inputs of a path.
+) -> Callable[[], bool]:
+    """What tells whether the outer names of a path are what they were: no arguments.
 
     Parameters
     ----------
@@ -57,7 +44,6 @@ def names_of_path(
     contents : dict
         What the arrays held before the recording, by their ids.
     """
-    names = Names()
     operands = {id(x) for x in captured}
     fetched_from: dict[int, str] = {}
     tests: list[str] = []
@@ -85,7 +71,7 @@ def names_of_path(
             e = place.expression
             scope[f"c{n}"] = value.holds
             tests.append(f"c{n}({e})")
-            if isinstance(value, Held) and value.items is not None:
+            if isinstance(value, Held):
                 scope[f"i{n}"] = value.items.same
                 tests[-1] = f"(i{n}({e}) or c{n}({e}))"
         elif is_plain(value):
@@ -105,9 +91,7 @@ def names_of_path(
             except TypeError:
                 scope[f"w{n}"] = value
                 tests.append(f"{place.expression} is w{n}")
-    if tests:
-        names.check = _checker(tests, scope)
-    return names
+    return _checker(tests, scope)
 
 
 def _checker(tests: list[str], scope: dict[str, Any]) -> Callable[[], bool]:
@@ -116,8 +100,7 @@ def _checker(tests: list[str], scope: dict[str, Any]) -> Callable[[], bool]:
     for start in range(0, len(tests), 50):
         condition = " and ".join(tests[start : start + 50])
         lines.append(f"        if not ({condition}): return False")
-    lines += ["    except Exception:"]
-    lines += ["        return False", "    return True"]
+    lines += ["        return True", "    except Exception:", "        return False"]
     space = dict(scope)
     exec("\n".join(lines), space)
     return space["check"]

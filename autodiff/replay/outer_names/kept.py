@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import operator
 import types
 from collections.abc import Callable
 from typing import Any
@@ -74,7 +73,7 @@ class Held:
         if is_snapped(value):
             self.kept = list(value.values() if self.keys is not None else value)
         # Asked first: nearly always these are the very same objects.
-        self.items = Items(value) if self.kept is not None and _is_flat(value) else None
+        self.items = Items(value, self.kept is not None)
 
     def holds(self, value: Any) -> bool:
         """Whether `value` is such a container (what is not plain has places of its own)."""
@@ -85,11 +84,7 @@ class Held:
         if self.kept is None:
             return True
         items = value if self.keys is None else value.values()
-        return all(map(operator.is_, items, self.kept)) or all(map(equal, items, self.kept))
-
-
-def _is_flat(value: Any) -> bool:
-    return type(value) in (list, tuple, dict)
+        return all(map(equal, items, self.kept))
 
 
 class Members:
