@@ -296,13 +296,39 @@ def test_verify_names_the_line_that_a_replay_cannot_see():
         [compiled(np.ones(3)) for _ in range(3)]
 
 
-def test_verify_names_the_step_that_xla_computes_otherwise(monkeypatch):
+@pytest.fixture
+def wrong_exp(monkeypatch):
+    """XLA is told twice the exponential."""
     from autodiff.primitives.elementwise import exp
 
     rule = exp.lowering_rule
     monkeypatch.setattr(
         exp, "lowering_rule", lambda emit, x: emit.binary("add", *[rule(emit, x)] * 2)
     )
+
+
+@pytest.mark.usefixtures("wrong_exp")
+def test_verify_compares_what_is_written():
+    def f(x):
+        x[:] = np.exp(x)
+        return x.size
+
+    compiled = jit(f, verify=1.0)
+    message = r"leaf 0 of the arguments afterwards .* XLA .* exp at test_guards\.py:\d+"
+    with pytest.raises(errors.ReplayMismatch, match=message):
+        [compiled(np.ones(3)) for _ in range(3)]
+
+
+@pytest.mark.usefixtures("wrong_exp")
+def test_verify_blames_no_step_beside_draws():
+    rng = autodiff.numpy.random.default_rng(0)
+    compiled = jit(lambda x: np.exp(x) + rng.normal(), verify=1.0)
+    with pytest.raises(errors.ReplayMismatch, match="random numbers are drawn"):
+        [compiled(np.ones(3)) for _ in range(3)]
+
+
+@pytest.mark.usefixtures("wrong_exp")
+def test_verify_names_the_step_that_xla_computes_otherwise():
     compiled = jit(lambda x: np.sin(x) + np.exp(x), verify=1.0)
     with pytest.raises(errors.ReplayMismatch, match=r"XLA .* exp at test_guards\.py:\d+"):
         [compiled(np.ones(3)) for _ in range(3)]

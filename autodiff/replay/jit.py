@@ -301,7 +301,9 @@ class Jit(Transformed):
 
     def _verified(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """A call that is compared with f."""
-        kept = trees.map(_private, (list(args), kwargs))
+        # As they are before the call, for f and for whoever looks for the step that is to blame.
+        kept = trees.map(_private, (args, kwargs))
+        given, named = trees.map(_private, (args, kwargs))
         signatures = [*self._flat.values(), *self._other.values()]
         draws = [p.draws for s in signatures for p in s.paths if p.draws is not None]
         sources = {id(x): x for d in draws for x in d.sources}.values()
@@ -318,13 +320,15 @@ class Jit(Transformed):
 
         def blame() -> str:
             # The path that was right is in front of its signature's.
-            path, data = self._path_of(args, kwargs)
+            path, data = self._path_of(given, named)
             if path is None:
                 return ""
             values = None if path.draws is not None else path.arguments(data)
-            return blamed(path.program, values, self._recorded_again(args, kwargs, data))
+            return blamed(path.program, values, self._recorded_again(given, named, data))
 
-        check_result(name_of(self._function), found, expected, blame)
+        name = name_of(self._function)
+        check_result(name, found, expected, blame)
+        check_result(name, (args, kwargs), kept, blame, "the arguments afterwards")
         return found
 
     def _path_of(self, args: tuple, kwargs: dict[str, Any]) -> tuple[Path | None, list[Any]]:

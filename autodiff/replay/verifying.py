@@ -38,8 +38,10 @@ def differs(a: Any, b: Any) -> bool:
         return bool((np.abs(a[finite] - b[finite]) > allowed).any())
 
 
-def check_result(name: str, found: Any, expected: Any, blame: Callable[[], str]) -> None:
-    """Raise `ReplayMismatch` where a replay's result is not the function's.
+def check_result(
+    name: str, found: Any, expected: Any, blame: Callable[[], str], what: str = "the result"
+) -> None:
+    """Raise `ReplayMismatch` where what a replay leaves is not what the function does.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def check_result(name: str, found: Any, expected: Any, blame: Callable[[], str])
         What the replay has given, and the function.
     blame : callable
         Returns a sentence that says where the difference comes from.
+    what : str
+        Which part of it is compared.
     """
     a, structure = trees.flatten(found)
     b, wanted = trees.flatten(expected)
@@ -56,13 +60,13 @@ def check_result(name: str, found: Any, expected: Any, blame: Callable[[], str])
         wrong = [k for k, (x, y) in enumerate(zip(a, b, strict=True)) if differs(x, y)]
         if not wrong:
             return
-        what = (
-            f"leaf {wrong[0]} of the result is {_short(a[wrong[0]])}, and "
+        how = (
+            f"leaf {wrong[0]} of {what} is {_short(a[wrong[0]])}, and "
             f"{_short(b[wrong[0]])} from the function itself"
         )
     else:
-        what = f"the result is built like {structure}, and like {wanted} from the function itself"
-    raise ReplayMismatch(f"a replay of {name} differs from {name}: {what}. {blame()}")
+        how = f"{what} is built like {structure}, and like {wanted} from the function itself"
+    raise ReplayMismatch(f"a replay of {name} differs from {name}: {how}. {blame()}")
 
 
 def _short(x: Any) -> str:
@@ -92,7 +96,9 @@ def blamed(program: Program, values: Sequence[Any] | None, now: Program | None) 
                 )
         if len(now.steps) != len(program.steps):
             return "The function takes other steps now than when it was recorded"
-    wrong = None if values is None else _first_wrong(program, values)
+    if values is None:
+        return "Which step it is cannot be told where random numbers are drawn"
+    wrong = _first_wrong(program, values)
     if wrong is not None:
         return (
             f"The first step that XLA computes otherwise than NumPy is "
@@ -119,15 +125,7 @@ def _first_wrong(program: Program, values: Sequence[Any]) -> int | None:
     from autodiff.replay.executors import executor_named
 
     outputs = [v for step in program.steps for v in step.outputs]
-    everything = Program(
-        program.inputs,
-        program.captured,
-        program.values,
-        program.steps,
-        outputs,
-        (),
-        program.live,
-    )
+    everything = program.but(outputs=outputs, assumptions=())
     try:
         by_xla = executor_named("xla", everything)(values)
         by_numpy = executor_named("numpy", everything)(values)
