@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -137,3 +138,32 @@ def many_paths(selection: Selection) -> Iterator[Case]:
         for who, f in (("numpy", counted), ("autodiff, replay", replay))
     ]
     yield Case("100 calls on 48 paths, random order", entries, 3, us="autodiff, replay")
+
+
+# Ten outer names of a kind, and what a function of `x` does with them.
+OUTER_NAMES = {
+    "numbers": ("n{} = {}.5", "x * n{}"),
+    "functions": ("def n{}(x): return x", "n{}(x)"),
+    "arrays that are operands": ("n{} = np.ones(3) + {}", "x * n{}"),
+    "arrays by content": ("n{} = np.ones(3) + {}", "x * np.sum(n{})"),
+    "attributes": ("m.part.n{} = {}.5", "x * m.part.n{}"),
+    "items of a dict": ("d['{}'] = np.ones(3) + {}", "x * d['{}']"),
+}
+
+
+@case("micro")
+def outer_names(selection: Selection) -> Iterator[Case]:
+    """What it takes to see that ten outer names are what they were: at most a microsecond."""
+    names = range(10)
+    for kind, (name, use) in OUTER_NAMES.items():
+        scope = {"np": np, "d": {}, "m": SimpleNamespace(part=SimpleNamespace())}
+        lines = [*(name.format(k, k) for k in names), "def f(x):"]
+        lines.append(f"    return {' + '.join(use.format(k) for k in names)}")
+        exec("\n".join(lines), scope)
+        f = autodiff.jit(scope["f"])
+        f(np.ones(3))
+        ((path,),) = (signature.paths for signature in f._flat.values())
+        who = "autodiff, check"
+        entries = [Entry(who, path.check)]
+        targets = [Target(who, "", 1_000 / len(names))]
+        yield Case(f"check of ten outer names, {kind}", entries, None, targets, len(names), us=who)
